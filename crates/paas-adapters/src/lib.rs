@@ -1,0 +1,1 @@
+//! Outside systems behind paas-core's ports: SQL stores.

@@ -1,0 +1,1 @@
+//! One Linux machine as a PaaS runtime: OCI containers without a daemon.

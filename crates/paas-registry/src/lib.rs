@@ -1,0 +1,1 @@
+//! OCI images: layouts, archives, registries, layer append.
