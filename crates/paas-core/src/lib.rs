@@ -1,1 +1,21 @@
-//! Model, ports, pure release decisions, engine and in-memory backends of an embeddable PaaS.
+//! The core of an embeddable platform as a service: what users declare, what is decided, and the ports behind
+//! which everything outside lies. It does no I/O of its own.
+//!
+//! - [`model`]: what users declare, and the records that come of it.
+//! - [`port`]: the traits that backends implement, with their contracts.
+
+mod clock;
+mod error;
+mod name;
+mod quantity;
+
+pub mod model;
+pub mod port;
+
+pub use clock::{Clock, CountingIds, Ids, RandomIds, SystemClock};
+pub use error::{Error, ErrorKind, Fault, Result, Retry};
+pub use name::{
+    AppEnv, AppName, AppRef, ClusterName, ComponentKey, ComponentName, EnvName, EnvRef, OrgName, PortName,
+    RouteName, TrackKey, VolumeName,
+};
+pub use quantity::{Bytes, Cpu};

@@ -1,0 +1,66 @@
+//! Ports: what the platform needs from the outside, one trait each.
+//!
+//! Rules that hold for every port:
+//! - Each sentence of a trait's contract has a test in its conformance suite; the in-memory implementation
+//!   defines the semantics.
+//! - A dropped future leaves the call *done* or *not done*, never half done; repeating it converges.
+//! - Mutating calls of [`Runtime`] and [`Router`] carry the caller's [`Epoch`]: a backend that declares
+//!   `fenced` rejects one lower than the highest it has seen for that object with
+//!   [`ErrorKind::Fenced`](crate::ErrorKind::Fenced).
+//! - What a backend's capabilities exclude fails with
+//!   [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) before anything happens.
+//! - Streams are bounded; a reader that is too slow gets [`ErrorKind::Lagged`](crate::ErrorKind::Lagged) once,
+//!   then the stream ends: list again.
+
+mod authorizer;
+mod driver;
+mod exec;
+mod keyring;
+mod logs;
+mod registry;
+mod router;
+mod runtime;
+mod store;
+
+use std::fmt;
+use std::pin::Pin;
+
+use futures::Stream;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+
+pub use authorizer::{
+    AccessRequest, Admission, AdmissionRequest, Authorizer, Decision, Permission, Role, Scope,
+};
+pub use driver::{ClusterPorts, SecretSource, SecretValue};
+pub use exec::{Exec, ExecInput, ExecOptions, ExecOutput, ExecSession, ExecTarget, TerminalSize};
+pub use keyring::KeyRing;
+pub use logs::{LogLine, LogOptions, LogStream, Logs};
+pub use registry::{ImageQuery, Registry, ResolvedImage};
+pub use router::{
+    Backend, RouteBinding, Router, RouterCapabilities, RouterEvent, ServiceObservation, ServiceState,
+    ServiceTraffic,
+};
+pub use runtime::{
+    ExitStatus, InstanceFailure, InstanceId, InstanceObservation, InstancePhase, RunObservation, RunSpec,
+    Runtime, RuntimeCapabilities, RuntimeEvent, SetKey, SetObservation, SetSpec, TrackObservation,
+};
+pub use store::{
+    Change, ChangeStream, Document, DocumentKey, Expect, ListOptions, Page, Revision, Store, StoreLimits,
+    Txn, Write,
+};
+
+/// A stream of results, as ports return them.
+pub type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T>> + Send + 'static>>;
+
+/// A fencing epoch: who got the lease later has the higher one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Epoch(pub u64);
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}

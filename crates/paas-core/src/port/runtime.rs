@@ -1,0 +1,258 @@
+//! Where instances run.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{BoxStream, Epoch};
+use crate::error::Result;
+use crate::model::{ResolvedValue, RevisionId, Template};
+use crate::name::TrackKey;
+
+/// The instances of one revision of a track.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SetKey {
+    /// The track.
+    pub track: TrackKey,
+    /// The revision.
+    pub revision: RevisionId,
+}
+
+impl fmt::Display for SetKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.track, self.revision)
+    }
+}
+
+/// A set of equal instances: what they are and how many there shall be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetSpec {
+    /// The identity.
+    pub key: SetKey,
+    /// What each instance is. Immutable for a revision.
+    pub template: Template,
+    /// How many instances there shall be when the set is made.
+    pub count: u32,
+    /// Names and values put on every object that the backend makes.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The identity of an instance, unique on its cluster and never used again.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct InstanceId(pub String);
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where an instance is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum InstancePhase {
+    /// The image is being fetched or the instance is being made.
+    Pending,
+    /// It runs and has not passed its startup and readiness probes yet.
+    Starting,
+    /// It can serve.
+    Ready,
+    /// It runs, was ready, and cannot serve now.
+    Unready,
+    /// It ended by itself and waits to be started again.
+    BackOff,
+    /// It is out of service; what is under way may end.
+    Draining,
+    /// It ended and stays so.
+    Exited,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitStatus {
+    /// The exit code, if it ended by itself.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// Whether it was killed for using more memory than allowed.
+    pub out_of_memory: bool,
+    /// When it ended.
+    pub at: Timestamp,
+}
+
+/// Why an instance does not run or serve, in words for its users.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceFailure {
+    /// A stable word: `image_not_found`, `image_denied`, `image_unreachable`, `no_entry_point`, `crash_loop`,
+    /// `out_of_memory`, `not_ready`, `unhealthy`, `no_capacity`, `quota`, `lost`, `start_failed`.
+    pub reason: String,
+    /// What happened, with the figures and the remedy.
+    pub message: String,
+    /// The last lines of its output, if it ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_lines: Vec<String>,
+}
+
+/// An instance as the backend sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceObservation {
+    /// The identity.
+    pub id: InstanceId,
+    /// The phase.
+    pub phase: InstancePhase,
+    /// Since when it has been ready without a break.
+    pub ready_since: Option<Timestamp>,
+    /// When its process last started.
+    pub started_at: Option<Timestamp>,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// How its process last ended.
+    pub last_exit: Option<ExitStatus>,
+    /// Why it does not run or serve.
+    pub failure: Option<InstanceFailure>,
+}
+
+/// A set as the backend sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetObservation {
+    /// The revision.
+    pub revision: RevisionId,
+    /// How many instances there shall be, as the backend has it.
+    pub desired: u32,
+    /// The instances, those that drain included, in the order of their making.
+    pub instances: Vec<InstanceObservation>,
+    /// Why the set as a whole cannot have the desired instances, such as a refused quota.
+    pub failure: Option<InstanceFailure>,
+}
+
+impl SetObservation {
+    /// The instances that can serve now.
+    pub fn ready(&self) -> usize {
+        self.instances.iter().filter(|instance| instance.phase == InstancePhase::Ready).count()
+    }
+}
+
+/// A track as the backend sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TrackObservation {
+    /// The sets that exist, by revision.
+    pub sets: BTreeMap<RevisionId, SetObservation>,
+}
+
+/// A run to completion: a job, or a one-off command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunSpec {
+    /// The identity of the run, chosen by the caller; a run is started at most once.
+    pub id: InstanceId,
+    /// The track that it belongs to.
+    pub track: TrackKey,
+    /// What runs.
+    pub template: Template,
+    /// Replaces the template's command and arguments.
+    pub command: Option<Vec<String>>,
+    /// Environment variables in addition to the template's.
+    pub env: BTreeMap<String, ResolvedValue>,
+    /// Names and values put on every object that the backend makes.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A run as the backend sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunObservation {
+    /// The phase: [`InstancePhase::Exited`] once it has ended.
+    pub phase: InstancePhase,
+    /// How it ended.
+    pub exit: Option<ExitStatus>,
+    /// Why it could not be started, or was lost.
+    pub failure: Option<InstanceFailure>,
+}
+
+/// What a runtime can do.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RuntimeCapabilities {
+    /// It rejects calls with an epoch lower than one it has seen.
+    pub fenced: bool,
+    /// Limits of processor time, memory and processes are enforced.
+    pub cpu_limits: bool,
+    /// Limits of memory are enforced.
+    pub memory_limits: bool,
+    /// Limits of written space are enforced.
+    pub storage_limits: bool,
+    /// Volumes that survive instances.
+    pub volumes: bool,
+    /// Runs to completion.
+    pub runs: bool,
+    /// Instances that survive the server.
+    pub survives_server: bool,
+}
+
+/// Something changed: observe again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum RuntimeEvent {
+    /// The sets or instances of a track changed.
+    Track(TrackKey),
+    /// A run changed.
+    Run(InstanceId),
+}
+
+/// Where instances run: sets of equal instances by revision, and runs to completion.
+///
+/// # Contract
+/// - [`Runtime::ensure`] makes the set if it does not exist, with `spec.count` instances; if it exists with the
+///   same template it changes nothing, its count included, and succeeds; with another template it fails with
+///   [`ErrorKind::Conflict`](crate::ErrorKind::Conflict).
+/// - [`Runtime::scale`] sets the number of instances; the same number changes nothing; a missing set is
+///   [`ErrorKind::NotFound`](crate::ErrorKind::NotFound).
+/// - When a count falls, instances that are not ready go first, then the youngest. An instance that goes is out of
+///   service first (phase [`InstancePhase::Draining`]), then drains as its template says, then is stopped.
+///   A draining instance is no longer counted as ready or desired.
+/// - [`Runtime::remove`] takes the set away as scaling to zero does; a missing set is a success. It returns at once; the
+///   set disappears from observations when its last instance is gone.
+/// - The declared number is kept without any call: instances that end are started again as the template's restart
+///   policy says, with growing pauses, through restarts of the server and of the machine.
+/// - [`Runtime::observe`] shows a state no older than every mutation that returned before the call.
+/// - [`Runtime::watch`] tells of every change after the call that made the stream; changes may be merged.
+/// - A run is started at most once per id: [`Runtime::start_run`] of a known id changes nothing. It is kept, with its
+///   exit status, until [`Runtime::remove_run`]. A run whose end cannot be known is `lost`, never a success.
+/// - The tracks that have any set are listed by [`Runtime::tracks`], so that what nobody declares can be found.
+#[async_trait]
+pub trait Runtime: fmt::Debug + Send + Sync + 'static {
+    /// What this runtime can do.
+    fn capabilities(&self) -> RuntimeCapabilities;
+
+    /// Makes a set if it does not exist.
+    async fn ensure(&self, epoch: Epoch, spec: &SetSpec) -> Result<()>;
+
+    /// Sets the number of instances of a set.
+    async fn scale(&self, epoch: Epoch, key: &SetKey, count: u32) -> Result<()>;
+
+    /// Takes a set away.
+    async fn remove(&self, epoch: Epoch, key: &SetKey) -> Result<()>;
+
+    /// A track as it is now; empty if nothing of it exists.
+    async fn observe(&self, track: &TrackKey) -> Result<TrackObservation>;
+
+    /// Every track that has a set.
+    async fn tracks(&self) -> Result<Vec<TrackKey>>;
+
+    /// Removes what instances leave behind for good: the volumes of a track. The track must have no set.
+    async fn purge(&self, epoch: Epoch, track: &TrackKey) -> Result<()>;
+
+    /// Starts a run to completion.
+    async fn start_run(&self, epoch: Epoch, spec: &RunSpec) -> Result<()>;
+
+    /// A run as it is now, or nothing if the id is unknown.
+    async fn observe_run(&self, id: &InstanceId) -> Result<Option<RunObservation>>;
+
+    /// Stops a run if it still runs, and forgets it; an unknown id is a success.
+    async fn remove_run(&self, epoch: Epoch, id: &InstanceId) -> Result<()>;
+
+    /// Tells what changes from now on.
+    async fn watch(&self) -> Result<BoxStream<RuntimeEvent>>;
+}
