@@ -2,6 +2,7 @@
 //! which everything outside lies. It does no I/O of its own.
 //!
 //! - [`model`]: what users declare, and the records that come of it.
+//! - [`memory`]: every port in memory, with faults.
 //! - [`port`]: the traits that backends implement, with their contracts.
 
 mod clock;
@@ -9,6 +10,9 @@ mod error;
 mod name;
 mod quantity;
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod memory;
 pub mod model;
 pub mod port;
 

@@ -15,6 +15,7 @@
 mod authorizer;
 mod driver;
 mod exec;
+mod feed;
 mod keyring;
 mod logs;
 mod registry;
@@ -35,6 +36,7 @@ pub use authorizer::{
 };
 pub use driver::{ClusterPorts, SecretSource, SecretValue};
 pub use exec::{Exec, ExecInput, ExecOptions, ExecOutput, ExecSession, ExecTarget, TerminalSize};
+pub use feed::{FeedSource, follow_feed};
 pub use keyring::KeyRing;
 pub use logs::{LogLine, LogOptions, LogStream, Logs};
 pub use registry::{ImageQuery, Registry, ResolvedImage};

@@ -1,13 +1,13 @@
 //! Documents in transactions, with a feed of changes, in the manner of etcd.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::BoxStream;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Fault, Result};
 
 /// A point in a store's history: the number of the commit, from 1. Zero stands for "before everything".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -102,6 +102,51 @@ pub enum Write {
     },
 }
 
+impl Write {
+    /// The document that changes.
+    pub fn key(&self) -> &DocumentKey {
+        match self {
+            Self::Put { key, .. } | Self::Delete { key } => key,
+        }
+    }
+}
+
+impl Expect {
+    /// The document that is looked at.
+    pub fn key(&self) -> &DocumentKey {
+        match self {
+            Self::Modified(key, _) | Self::Absent(key) | Self::Exists(key) => key,
+        }
+    }
+
+    /// Whether it holds for the document as it is: the commit that last wrote it, if it exists.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`], naming the document and what was expected.
+    pub fn check(&self, modified: Option<Revision>) -> Result<()> {
+        let holds = match self {
+            Self::Modified(_, expected) => modified == Some(*expected),
+            Self::Absent(_) => modified.is_none(),
+            Self::Exists(_) => modified.is_some(),
+        };
+        if holds {
+            return Ok(());
+        }
+        let expected = match self {
+            Self::Modified(_, revision) => format!("revision {revision}"),
+            Self::Absent(_) => "absent".to_owned(),
+            Self::Exists(_) => "present".to_owned(),
+        };
+        Err(Error::new(ErrorKind::Conflict, "commit a transaction")
+            .with_context("document", self.key())
+            .with_context("expected", expected)
+            .with_context(
+                "found",
+                modified.map_or_else(|| "absent".to_owned(), |revision| format!("revision {revision}")),
+            ))
+    }
+}
+
 /// A transaction: either every expectation holds and all writes happen at one revision, or nothing does.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Txn {
@@ -169,6 +214,65 @@ pub struct StoreLimits {
 impl Default for StoreLimits {
     fn default() -> Self {
         Self { max_operations: 512, max_body: 1 << 20, max_page: 500 }
+    }
+}
+
+impl StoreLimits {
+    /// The most values that a document can be found by.
+    pub const MAX_INDEX: usize = 16;
+    /// The longest kind, parent or name of a key in bytes.
+    pub const MAX_KEY_PART: usize = 512;
+
+    /// Checks a transaction against the bounds, before anything of it happens.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] beyond a bound, [`ErrorKind::Invalid`] for a key that is written twice, empty or
+    /// too long, and for too many index values.
+    pub fn check(&self, txn: &Txn) -> Result<()> {
+        const OPERATION: &str = "commit a transaction";
+        let operations = txn.expect.len() + txn.writes.len();
+        if operations > self.max_operations {
+            return Err(Error::new(ErrorKind::TooLarge, OPERATION)
+                .with_context("operations", operations)
+                .with_context("limit", self.max_operations));
+        }
+        let mut written = HashSet::new();
+        for (i, write) in txn.writes.iter().enumerate() {
+            let fault = |message: String| {
+                Err(Error::invalid(OPERATION, vec![Fault::new(format!("writes[{i}]"), message)]))
+            };
+            let key = write.key();
+            if !written.insert(key) {
+                return fault(format!("{key} is written twice; write each document once"));
+            }
+            if key.kind.is_empty() || key.name.is_empty() {
+                return fault(format!("{key:?} has no kind or no name"));
+            }
+            if [&key.kind, &key.parent, &key.name].iter().any(|part| part.len() > Self::MAX_KEY_PART) {
+                return fault(format!("a part of the key has more than {} bytes", Self::MAX_KEY_PART));
+            }
+            let Write::Put { body, index, .. } = write else { continue };
+            if index.len() > Self::MAX_INDEX {
+                return fault(format!(
+                    "{key} has {} index values; at most {} are allowed",
+                    index.len(),
+                    Self::MAX_INDEX
+                ));
+            }
+            let size = body.to_string().len();
+            if size > self.max_body {
+                return Err(Error::new(ErrorKind::TooLarge, OPERATION)
+                    .with_context("document", key)
+                    .with_context("bytes", size)
+                    .with_context("limit", self.max_body));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many documents a page has at the most, as `options` ask and the bounds allow.
+    pub fn page(&self, options: &ListOptions) -> usize {
+        options.limit.unwrap_or(self.max_page).clamp(1, self.max_page)
     }
 }
 
