@@ -1,2 +1,47 @@
-//! To come.
-fn main() {}
+//! The only entry to the project's tasks: `cargo xtask run | test | check | bench`.
+//!
+//! Every task does all of its set-up by itself. What it cannot do it names, with the reason and the command that does.
+
+mod check;
+mod prerequisite;
+mod sample;
+mod step;
+mod test;
+mod tool;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "The project's tasks", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Formatting, lints, docs, licences, the dependency rule, the rules of the tree
+    Check(check::Options),
+    /// Every test: unit, conformance, journeys against the real binary with real containers
+    Test(test::Options),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = Workspace::locate().and_then(|workspace| match arguments.task {
+        Task::Check(options) => check::run(&workspace, &options),
+        Task::Test(options) => test::run(&workspace, &options),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! `cargo xtask check`: everything that can be judged without running the product.
+
+mod dependencies;
+mod ignored;
+mod lints;
+mod tree;
+
+pub use ignored::{IgnoredTest, read as read_ignored};
+
+use anyhow::Result;
+
+use crate::step::Steps;
+use crate::tool;
+use crate::workspace::Workspace;
+
+/// How to check.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Only what takes seconds: formatting, the rules of the tree, the dependency rule
+    #[arg(long)]
+    quick: bool,
+    /// Also look the dependencies up in the advisory database, which is fetched from the network
+    #[arg(long)]
+    advisories: bool,
+}
+
+/// Runs all checks, the quick ones first, and reports all findings.
+pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let mut steps = Steps::new("check");
+    steps.step("formatting", || lints::formatting(workspace));
+    steps.step("no machine paths, no ignored doc examples", || tree::forbidden_text(workspace));
+    steps.step("file lengths", || tree::file_lengths(workspace));
+    steps.step("every ignored test is on the list", || ignored::check(workspace));
+    steps.step("edges between the workspace's crates", || dependencies::edges(workspace));
+    steps.step("the dependency rule: paas-core does no I/O", || dependencies::core_is_pure(workspace));
+    if options.quick {
+        steps.skip("lints, docs, licences", "--quick");
+        return steps.finish();
+    }
+    let deny = tool::cargo_deny(workspace);
+    match deny {
+        Ok(deny) => {
+            steps.step("licences, bans, sources", || {
+                tool::deny(workspace, &deny, &["bans", "licenses", "sources"])
+            });
+            if options.advisories {
+                steps.step("advisories", || tool::deny(workspace, &deny, &["advisories"]));
+            } else {
+                steps.skip("advisories", "they need the network: `cargo xtask check --advisories`");
+            }
+        }
+        Err(error) => {
+            steps.step("licences, bans, sources", || Err(error));
+        }
+    }
+    steps.step("clippy, default features", || lints::clippy(workspace, &["--workspace", "--all-targets"]));
+    steps.step("clippy, all features", || {
+        lints::clippy(workspace, &["--workspace", "--all-targets", "--all-features"])
+    });
+    steps.step("clippy, no features", || lints::clippy_without_features(workspace));
+    steps.step("documentation", || lints::documentation(workspace));
+    steps.finish()
+}

@@ -1,0 +1,158 @@
+//! Tests that do not run by themselves: each is on a list that says what it needs, and something runs it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::prerequisite::Need;
+use crate::workspace::Workspace;
+
+/// The list, relative to the root.
+const LIST: &str = "tests/ignored.toml";
+
+/// One ignored test.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IgnoredTest {
+    /// The source file, relative to the root.
+    pub file: PathBuf,
+    /// The test's function.
+    pub test: String,
+    /// What it needs; where all of it is to be had, `cargo xtask test` runs it.
+    #[serde(default)]
+    pub needs: Vec<Need>,
+    /// What runs it, when `cargo xtask test` does not.
+    #[serde(default)]
+    pub runs_in: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List {
+    #[serde(default)]
+    test: Vec<IgnoredTest>,
+}
+
+/// The checked-in list.
+pub fn read(workspace: &Workspace) -> Result<Vec<IgnoredTest>> {
+    let text =
+        fs::read_to_string(workspace.root.join(LIST)).with_context(|| format!("failed to read {LIST}"))?;
+    let list: List = toml::from_str(&text).with_context(|| format!("failed to read {LIST}"))?;
+    Ok(list.test)
+}
+
+/// The list and the sources name the same tests, each with a reason in the source and a place where it runs.
+pub fn check(workspace: &Workspace) -> Result<()> {
+    let mut faults = Vec::new();
+    let mut in_sources = BTreeSet::new();
+    for file in workspace.files(&[".rs"])? {
+        let text = fs::read_to_string(workspace.root.join(&file))
+            .with_context(|| format!("failed to read {}", file.display()))?;
+        for found in ignored_in(&text) {
+            if !found.has_reason {
+                faults.push(format!(
+                    "{}: `{}` is ignored without a reason; write #[ignore = \"needs …\"]",
+                    file.display(),
+                    found.test
+                ));
+            }
+            in_sources.insert((file.clone(), found.test));
+        }
+    }
+    let list = read(workspace)?;
+    let on_list: BTreeSet<_> = list.iter().map(|entry| (entry.file.clone(), entry.test.clone())).collect();
+    faults.extend(in_sources.difference(&on_list).map(|(file, test)| {
+        format!("{}: `{test}` is ignored and not in {LIST}, so nothing runs it", file.display())
+    }));
+    faults.extend(on_list.difference(&in_sources).map(|(file, test)| {
+        format!("{LIST}: `{test}` in {} is not an ignored test; remove the entry", file.display())
+    }));
+    for entry in &list {
+        if entry.needs.is_empty() && entry.runs_in.is_none() {
+            faults.push(format!("{LIST}: `{}` says neither what it needs nor what runs it", entry.test));
+        }
+    }
+    for fault in &faults {
+        eprintln!("    {fault}");
+    }
+    match faults.len() {
+        0 => Ok(()),
+        count => bail!("{count} findings"),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    test: String,
+    has_reason: bool,
+}
+
+/// The functions under an `#[ignore]`, also a conditional one.
+fn ignored_in(text: &str) -> Vec<Found> {
+    let mut found = Vec::new();
+    let mut pending = None;
+    for line in text.lines().map(str::trim_start) {
+        let attribute = line.strip_prefix("#[").unwrap_or_default();
+        let conditional = attribute.starts_with("cfg_attr(") && attribute.contains(" ignore");
+        if attribute.starts_with("ignore") || conditional {
+            pending = Some(line.contains("ignore = \""));
+        } else if let (Some(has_reason), Some(test)) = (pending, function_name(line)) {
+            found.push(Found { test: test.to_owned(), has_reason });
+            pending = None;
+        }
+    }
+    found
+}
+
+fn function_name(line: &str) -> Option<&str> {
+    let words = line.split_once("fn ")?;
+    let is_declaration = words.0.split_whitespace().all(|word| matches!(word, "pub" | "async" | "const"));
+    is_declaration.then(|| words.1.split(['(', '<']).next().unwrap_or_default())
+}
+
+impl IgnoredTest {
+    /// The arguments of `cargo test` that run it and nothing else of its package.
+    pub fn cargo_test(&self, workspace: &Workspace) -> Result<Vec<String>> {
+        let package = workspace
+            .package_of(&self.file)
+            .with_context(|| format!("{} belongs to no crate of the workspace", self.file.display()))?;
+        let mut arguments = vec!["test".to_owned(), "--package".to_owned(), package.name.clone()];
+        arguments.extend(self.target(package.folder().unwrap_or(Path::new("")), workspace));
+        arguments.extend(["--".to_owned(), "--ignored".to_owned(), self.test.clone()]);
+        Ok(arguments)
+    }
+
+    /// The test binary: `tests/name.rs` or a file below `tests/name/`, else the library or the binaries.
+    fn target(&self, package: &Path, workspace: &Workspace) -> Vec<String> {
+        let inside = workspace.root.join(&self.file);
+        let mut parts = inside.strip_prefix(package).unwrap_or(&self.file).components();
+        match parts.next().map(|part| part.as_os_str().to_string_lossy().into_owned()).as_deref() {
+            Some("tests") => {
+                let name = parts.next().map(|part| PathBuf::from(part.as_os_str())).unwrap_or_default();
+                let name = name.with_extension("").display().to_string();
+                vec!["--test".to_owned(), name]
+            }
+            _ => vec!["--lib".to_owned(), "--bins".to_owned()],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_tests_are_found_with_and_without_a_reason() {
+        // Written in two halves, so that this file has no ignored test itself.
+        let text = ["#[test]\n#[ign", "ore = \"needs root\"]\n#[should_panic]\nfn mounts() {\n", "}\n"]
+            .concat()
+            + &["    #[ign", "ore]\n    async fn waits<T>() {}\nfn other() {}\n"].concat()
+            + &["#[cfg_attr(miri, ign", "ore)]\npub async fn maps() {}"].concat();
+        let found = ignored_in(&text);
+        let names: Vec<(&str, bool)> = found.iter().map(|found| (&*found.test, found.has_reason)).collect();
+        assert_eq!(names, [("mounts", true), ("waits", false), ("maps", false)]);
+    }
+}
