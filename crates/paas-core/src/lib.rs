@@ -4,6 +4,7 @@
 //! - [`model`]: what users declare, and the records that come of it.
 //! - [`memory`]: every port in memory, with faults.
 //! - [`port`]: the traits that backends implement, with their contracts.
+//! - [`release`]: strategies, plans and the release machine.
 
 mod clock;
 mod error;
@@ -15,6 +16,7 @@ pub mod conformance;
 pub mod memory;
 pub mod model;
 pub mod port;
+pub mod release;
 
 pub use clock::{Clock, CountingIds, Ids, RandomIds, SystemClock};
 pub use error::{Error, ErrorKind, Fault, Result, Retry};

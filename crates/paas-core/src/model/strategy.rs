@@ -78,6 +78,9 @@ impl Default for StrategySpec {
 pub struct Percent(u8);
 
 impl Percent {
+    /// All of it.
+    pub const ALL: Self = Self(100);
+
     /// `value` percent, or nothing above 100.
     pub const fn new(value: u8) -> Option<Self> {
         if value <= 100 { Some(Self(value)) } else { None }
