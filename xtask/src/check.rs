@@ -29,6 +29,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let mut steps = Steps::new("check");
     steps.step("formatting", || lints::formatting(workspace));
     steps.step("no machine paths, no ignored doc examples", || tree::forbidden_text(workspace));
+    steps.step("nothing that a build made", || tree::large_files(workspace));
     steps.step("file lengths", || tree::file_lengths(workspace));
     steps.step("every ignored test is on the list", || ignored::check(workspace));
     steps.step("edges between the workspace's crates", || dependencies::edges(workspace));

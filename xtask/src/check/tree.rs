@@ -12,6 +12,9 @@ use crate::workspace::{Workspace, output_of};
 /// A file longer than this, tests included, is shown: is there one idea in it?
 const LONG: usize = 500;
 
+/// A source is smaller than this, in bytes.
+const LARGE: u64 = 500 * 1024;
+
 /// No file names a place of the machine that it was written on, and no doc example is skipped by the compiler.
 pub fn forbidden_text(workspace: &Workspace) -> Result<()> {
     let mut places = machine_places(workspace)?;
@@ -29,6 +32,24 @@ pub fn forbidden_text(workspace: &Workspace) -> Result<()> {
             if is_skipped_example(&file, line) {
                 findings.push(format!("{at}: a doc example that is never compiled; use `no_run` or `text`"));
             }
+        }
+    }
+    report(&findings)
+}
+
+/// No file is so large that it must have been made by a build; the history would carry it for ever.
+pub fn large_files(workspace: &Workspace) -> Result<()> {
+    let mut findings = Vec::new();
+    for file in workspace.files(&[""])? {
+        let size = fs::metadata(workspace.root.join(&file))
+            .with_context(|| format!("failed to look at {}", file.display()))?
+            .len();
+        if size > LARGE {
+            findings.push(format!(
+                "{} has {} kB; what is built stays out of the tree",
+                file.display(),
+                size / 1024
+            ));
         }
     }
     report(&findings)
