@@ -6,20 +6,23 @@ mod app;
 mod component;
 mod config;
 mod environment;
+mod file;
 mod health;
 mod release;
 mod resources;
 mod revision;
 mod route;
 mod strategy;
+mod validate;
 
 pub use app::{AppSpec, Validate};
 pub use component::{
-    Component, ComponentKind, Dependency, EnvVar, FileMount, FileSource, Instances, Port, Protocol,
-    RestartPolicy, Security, Termination, ValueSource, VolumeMount,
+    Component, ComponentKind, Dependency, EnvVar, Instances, Port, Protocol, RestartPolicy, Security,
+    Termination, ValueSource, VolumeMount,
 };
 pub use config::{ConfigEntry, ConfigVersion, SealedSecret, SecretFingerprint, SecretRef};
 pub use environment::{Environment, OnRunning, Organization, Target};
+pub use file::{FileMount, FileSource};
 pub use health::{Probe, ProbeCheck, Probes};
 pub use release::{AppVersion, Keep, Release, ReleaseNumber, ReleaseOrigin, ReleaseState, ReleasedComponent};
 pub use resources::Resources;

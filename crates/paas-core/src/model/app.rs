@@ -20,6 +20,13 @@ pub struct AppSpec {
     pub strategy: Option<StrategySpec>,
 }
 
+impl AppSpec {
+    /// The JSON schema of `paas.yaml` (JSON Schema, draft 2020-12).
+    pub fn json_schema_document() -> serde_json::Value {
+        schemars::schema_for!(AppSpec).into()
+    }
+}
+
 /// Checks a declared object whole: every fault with its path, not the first one only.
 pub trait Validate {
     /// Appends the faults of this value, whose own path is `path` (empty at the root).

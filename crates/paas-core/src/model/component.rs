@@ -1,11 +1,12 @@
 //! A component: one workload of an application.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::{Probes, Resources, StrategySpec};
+use super::{FileMount, Probes, Resources, StrategySpec};
 use crate::name::{ComponentName, PortName, VolumeName};
 
 /// One workload of an application.
@@ -108,13 +109,56 @@ pub enum Protocol {
 }
 
 /// The value of an environment variable: plain text, or where it comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+///
+/// A number or a truth value of YAML or JSON is read as its text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum EnvVar {
     /// The value itself.
-    Value(String),
+    Value(#[schemars(with = "PlainValue")] String),
     /// A setting or secret of the application's configuration in the environment.
     From(ValueSource),
+}
+
+/// What is read as the text of a value.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "describes the schema only")]
+enum PlainValue {
+    Text(String),
+    Number(f64),
+    Truth(bool),
+}
+
+impl<'de> Deserialize<'de> for EnvVar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = EnvVar;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, or {config: NAME}, or {secret: NAME}")
+            }
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<EnvVar, E> {
+                Ok(EnvVar::Value(value.to_owned()))
+            }
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<EnvVar, E> {
+                Ok(EnvVar::Value(value.to_string()))
+            }
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<EnvVar, E> {
+                Ok(EnvVar::Value(value.to_string()))
+            }
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<EnvVar, E> {
+                Ok(EnvVar::Value(value.to_string()))
+            }
+            fn visit_f64<E: de::Error>(self, value: f64) -> Result<EnvVar, E> {
+                Ok(EnvVar::Value(value.to_string()))
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<EnvVar, A::Error> {
+                ValueSource::deserialize(de::value::MapAccessDeserializer::new(map)).map(EnvVar::From)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
 }
 
 /// A setting or a secret by its name.
@@ -125,33 +169,6 @@ pub enum ValueSource {
     /// The setting of this name.
     Config(String),
     /// The secret of this name.
-    Secret(String),
-}
-
-/// A file placed into an instance's file system, read-only.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct FileMount {
-    /// The absolute path.
-    pub path: String,
-    /// What is in it.
-    #[serde(flatten)]
-    pub source: FileSource,
-    /// The permission bits, such as `"0440"` in octal; `0444` if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<String>,
-}
-
-/// Where the content of a file comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum FileSource {
-    /// The text itself.
-    Content(String),
-    /// The setting of this name.
-    Config(String),
-    /// The secret of this name; kept in memory only.
     Secret(String),
 }
 

@@ -22,23 +22,21 @@ pub struct Probes {
 }
 
 /// One probe.
+///
+/// Written with exactly one of `http`, `tcp` and `command`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Written", into = "Written")]
+#[schemars(with = "Written")]
 pub struct Probe {
     /// What is asked.
-    #[serde(flatten)]
     pub check: ProbeCheck,
     /// The time between two checks, in seconds. Until the first success the platform may ask more often.
-    #[serde(default = "Probe::default_period")]
     pub period_seconds: u32,
     /// How long one check may take, in seconds.
-    #[serde(default = "Probe::default_timeout")]
     pub timeout_seconds: u32,
     /// How many failures in a row make it failed.
-    #[serde(default = "Probe::default_failures")]
     pub failure_threshold: u32,
     /// How many successes in a row make it passed.
-    #[serde(default = "Probe::default_successes")]
     pub success_threshold: u32,
 }
 
@@ -72,8 +70,7 @@ impl Probe {
 }
 
 /// What a probe asks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProbeCheck {
     /// A GET request that must be answered with a status from 200 to 399.
@@ -81,15 +78,99 @@ pub enum ProbeCheck {
         /// The path, beginning with `/`.
         path: String,
         /// The port by name; the component's first port if absent.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         port: Option<PortName>,
     },
     /// A connection that must be accepted.
     Tcp {
         /// The port by name; the component's first port if absent.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         port: Option<PortName>,
     },
     /// A command run in the instance that must exit with 0.
     Command(Vec<String>),
+}
+
+/// One probe, with exactly one of `http`, `tcp` and `command`.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Probe")]
+struct Written {
+    /// A GET request that must be answered with a status from 200 to 399.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    http: Option<HttpCheck>,
+    /// A connection that must be accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tcp: Option<TcpCheck>,
+    /// A command run in the instance that must exit with 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    command: Option<Vec<String>>,
+    /// The time between two checks, in seconds.
+    #[serde(default = "Probe::default_period")]
+    period_seconds: u32,
+    /// How long one check may take, in seconds.
+    #[serde(default = "Probe::default_timeout")]
+    timeout_seconds: u32,
+    /// How many failures in a row make it failed.
+    #[serde(default = "Probe::default_failures")]
+    failure_threshold: u32,
+    /// How many successes in a row make it passed.
+    #[serde(default = "Probe::default_successes")]
+    success_threshold: u32,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct HttpCheck {
+    /// The path, beginning with `/`.
+    path: String,
+    /// The port by name; the component's first port if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    port: Option<PortName>,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct TcpCheck {
+    /// The port by name; the component's first port if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    port: Option<PortName>,
+}
+
+impl TryFrom<Written> for Probe {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let check = match (written.http, written.tcp, written.command) {
+            (Some(http), None, None) => ProbeCheck::Http { path: http.path, port: http.port },
+            (None, Some(tcp), None) => ProbeCheck::Tcp { port: tcp.port },
+            (None, None, Some(command)) => ProbeCheck::Command(command),
+            _ => return Err("a probe needs exactly one of http, tcp and command".to_owned()),
+        };
+        Ok(Self {
+            check,
+            period_seconds: written.period_seconds,
+            timeout_seconds: written.timeout_seconds,
+            failure_threshold: written.failure_threshold,
+            success_threshold: written.success_threshold,
+        })
+    }
+}
+
+impl From<Probe> for Written {
+    fn from(probe: Probe) -> Self {
+        let mut written = Self {
+            http: None,
+            tcp: None,
+            command: None,
+            period_seconds: probe.period_seconds,
+            timeout_seconds: probe.timeout_seconds,
+            failure_threshold: probe.failure_threshold,
+            success_threshold: probe.success_threshold,
+        };
+        match probe.check {
+            ProbeCheck::Http { path, port } => written.http = Some(HttpCheck { path, port }),
+            ProbeCheck::Tcp { port } => written.tcp = Some(TcpCheck { port }),
+            ProbeCheck::Command(command) => written.command = Some(command),
+        }
+        written
+    }
 }
