@@ -109,8 +109,8 @@ impl fmt::Debug for Shared {
 
 /// An error of SQLite as the platform's own.
 fn failure(operation: &'static str, error: sqlx::Error) -> Error {
-    let code =
-        error.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse::<u32>().ok());
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    let code = code.and_then(|code| code.parse::<u32>().ok());
     // The primary result code is the low byte of the extended one: https://sqlite.org/rescode.html
     let outcome = match code.map(|code| code & 0xff) {
         Some(13) => Error::new(ErrorKind::Unavailable, operation)

@@ -50,6 +50,7 @@ impl<'de> Deserialize<'de> for Secret {
 /// What the file holds.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the names in the file")]
 pub(super) struct Keys {
     format: u32,
     current: String,
