@@ -9,6 +9,7 @@ mod amount;
 mod command;
 mod decision;
 mod id;
+mod machine;
 pub mod numbers;
 mod phase;
 mod plan;
@@ -21,6 +22,7 @@ pub use amount::Seconds;
 pub use command::{Command, Refused, StartRollout};
 pub use decision::{Act, Decision, Event};
 pub use id::{RolloutId, StepKey, TrackVersion};
+pub use machine::next;
 pub use phase::{AbortStage, Phase, Stage};
 pub use plan::{Bake, Mode, PLAN_FORMAT, Plan, PlanError, Reach, Share, Step, StepHold};
 pub use state::{

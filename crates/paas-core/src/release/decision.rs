@@ -15,7 +15,6 @@ use crate::model::RevisionId;
 /// Store `state` (and `events`, in the same transaction) if it differs, then carry out the acts in order, then tell the
 /// state of the backends' answers ([`TrackState::acted`]), then observe again.
 #[derive(Clone, Debug, PartialEq)]
-#[must_use = "a decision does nothing until it is stored and carried out"]
 pub struct Decision {
     /// The state to store.
     pub state: TrackState,
@@ -70,6 +69,11 @@ pub enum Act {
         /// The key under which it is started once.
         key: StepKey,
     },
+    /// Stop a run to completion that still runs.
+    StopRun {
+        /// Its key.
+        key: StepKey,
+    },
     /// Ask for a verdict, once for this key.
     Judge {
         /// The revision that is judged.
@@ -89,7 +93,7 @@ impl Act {
         match self {
             Self::Scale { count, .. } | Self::Ensure { count, .. } => *count < observed,
             Self::Shift { .. } | Self::Unroute { .. } => true,
-            Self::Remove { .. } | Self::Run { .. } | Self::Judge { .. } => false,
+            Self::Remove { .. } | Self::Run { .. } | Self::StopRun { .. } | Self::Judge { .. } => false,
         }
     }
 }

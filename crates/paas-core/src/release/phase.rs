@@ -35,6 +35,8 @@ pub enum Phase {
     Stalled {
         /// Whether it stalled on the way back rather than forward.
         back: bool,
+        /// The step to go on with.
+        step: usize,
     },
     /// The app is being deleted or taken out of management.
     Detaching,
@@ -100,12 +102,15 @@ impl Phase {
 
     /// Whether the rollout may still change the stable revision: before its commit, and not on the way back.
     pub fn is_forward(self) -> bool {
-        matches!(self, Self::Preparing | Self::Step { .. } | Self::Promoting | Self::Stalled { back: false })
+        matches!(
+            self,
+            Self::Preparing | Self::Step { .. } | Self::Promoting | Self::Stalled { back: false, .. }
+        )
     }
 
     /// Whether the rollout is giving back what it took.
     pub fn is_back(self) -> bool {
-        matches!(self, Self::Aborting(_) | Self::Yielding(_) | Self::Stalled { back: true })
+        matches!(self, Self::Aborting(_) | Self::Yielding(_) | Self::Stalled { back: true, .. })
     }
 
     /// Whether no rollout is under way; a track that drains has committed, so the next rollout may start.

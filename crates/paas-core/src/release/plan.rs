@@ -155,6 +155,9 @@ pub enum PlanError {
     /// A run to completion has exactly one step and no traffic.
     #[error("a run has one step and no traffic")]
     Run,
+    /// An exchange without two versions at once cannot go step by step.
+    #[error("a plan that never runs two versions at once has one step")]
+    Exclusive,
     /// The progress deadline is zero, so the rollout would end before it began.
     #[error("plan has no time to make progress")]
     Deadline,
@@ -216,6 +219,9 @@ impl Plan {
         }
         if self.mode == Mode::Run && (self.traffic || self.steps.len() != 1) {
             return Err(PlanError::Run);
+        }
+        if self.mode == Mode::Exclusive && self.steps.len() != 1 {
+            return Err(PlanError::Exclusive);
         }
         if self.steps.last().is_some_and(|last| last.reach != Reach::All) {
             return Err(PlanError::Unfinished);

@@ -6,6 +6,7 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::command::StartRollout;
 use super::id::{RolloutId, StepKey, TrackVersion};
 use super::phase::Phase;
 use super::plan::Plan;
@@ -48,7 +49,7 @@ pub struct TrackState {
     /// Whether the app is stopped: it keeps everything but its instances.
     pub offline: bool,
     /// A rollout that waits until this one has yielded.
-    pub next: Option<Box<TrackRollout>>,
+    pub next: Option<Box<StartRollout>>,
     /// What to leave behind when detaching.
     pub detach: Option<Detach>,
     /// The latest write of this track's own that is known: no decision is made on a view before it.
@@ -73,6 +74,8 @@ pub struct TrackRollout {
     pub commit: CommitMode,
     /// The count that the target's record demands after the commit, for a rollback.
     pub count_on_commit: Option<u32>,
+    /// Whether everything is on the new revision, so that only the commit is missing.
+    pub ready: bool,
     /// Whether it has been committed on this track.
     pub committed: bool,
     /// Why it was aborted, once it is.
@@ -221,7 +224,9 @@ pub struct ProgressClock {
     pub deadline: Option<Timestamp>,
     /// What was left when the clock was stopped.
     pub remaining: Option<SignedDuration>,
-    /// The best seen since the phase began: only what is better is progress.
+    /// The phase, without its stage, that the clock is for.
+    pub of: Option<Phase>,
+    /// The best seen since that phase began: only what is better is progress.
     pub best: Marks,
 }
 
@@ -235,8 +240,8 @@ pub struct Marks {
     pub ready: u32,
     /// The most of them that were ready for long enough.
     pub available: u32,
-    /// The most instances of the losing side that had gone.
-    pub gone: u32,
+    /// The fewest instances of the losing side; `None` before the first look.
+    pub old: Option<u32>,
     /// The most weight confirmed on the gaining side.
     pub weight: u32,
 }
@@ -287,12 +292,7 @@ impl TrackState {
 
     /// Whether the track waits for the coordinator's commit.
     pub fn is_ready_to_commit(&self) -> bool {
-        self.phase == Phase::Promoting
-            && self.rollout.as_ref().is_some_and(|rollout| {
-                rollout.commit == CommitMode::Lockstep { granted: false } && rollout.ready_to_commit()
-            })
-            && self.clock.deadline.is_none()
-            && self.holds.is_empty()
+        self.phase == Phase::Promoting && self.rollout.as_ref().is_some_and(|rollout| rollout.ready)
     }
 
     /// Whether a rollout is under way that has not committed and is not on its way back.
@@ -320,10 +320,6 @@ impl TrackState {
 }
 
 impl TrackRollout {
-    fn ready_to_commit(&self) -> bool {
-        !self.committed && self.aborted.is_none()
-    }
-
     /// The revision that shall be committed, unless the component is being removed.
     pub fn target(&self) -> Option<&RevisionId> {
         self.to.as_ref().map(|version| &version.revision)
