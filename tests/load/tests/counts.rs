@@ -1,5 +1,7 @@
 //! The load counts what fails: it is the measure of other tests, so it must not be blind.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
