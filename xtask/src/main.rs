@@ -2,8 +2,10 @@
 //!
 //! Every task does all of its set-up by itself. What it cannot do it names, with the reason and the command that does.
 
+mod bench;
 mod check;
 mod prerequisite;
+mod run;
 mod sample;
 mod step;
 mod test;
@@ -25,8 +27,14 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Build the platform, start it in the background, deploy the sample, say what to try next
+    Run(run::Options),
     /// Formatting, lints, docs, licences, the dependency rule, the rules of the tree
     Check(check::Options),
+    /// The benches of the parts
+    Bench(bench::Options),
+    /// The sample's static binary, for tests that are run by `cargo test` alone
+    Sample,
     /// Every test: unit, conformance, journeys against the real binary with real containers
     Test(test::Options),
 }
@@ -34,6 +42,9 @@ enum Task {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = Workspace::locate().and_then(|workspace| match arguments.task {
+        Task::Run(options) => run::run(&workspace, &options),
+        Task::Bench(options) => bench::run(&workspace, &options),
+        Task::Sample => sample::build(&workspace).map(|path| println!("{}", path.display())),
         Task::Check(options) => check::run(&workspace, &options),
         Task::Test(options) => test::run(&workspace, &options),
     });
