@@ -43,7 +43,7 @@ async fn an_error_a_stall_and_a_refused_connection_are_failures() {
             match turn % 10 {
                 3 => StatusCode::BAD_GATEWAY,
                 7 => {
-                    tokio::time::sleep(Duration::from_secs(60)).await;
+                    tokio::time::sleep(Duration::from_mins(1)).await;
                     StatusCode::OK
                 }
                 _ => StatusCode::OK,

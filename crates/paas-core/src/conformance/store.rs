@@ -1,4 +1,4 @@
-//! The promises of [`Store`](crate::port::Store).
+//! The promises of [`Store`].
 
 use std::collections::BTreeMap;
 use std::future::Future;

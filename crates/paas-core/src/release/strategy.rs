@@ -58,7 +58,7 @@ impl StrategyContext {
 
 /// How a new revision takes the place of the old one.
 ///
-/// An embedder implements it to add a strategy; the simulator ([`crate::memory::sim`]) shows whether the plans hold.
+/// An embedder implements it to add a strategy; the simulator (`memory::sim`) shows whether the plans hold.
 pub trait Strategy: std::fmt::Debug + Send + Sync {
     /// The name that users see.
     fn name(&self) -> &str;

@@ -13,13 +13,12 @@ impl Machine<'_> {
         };
         self.state.phase = Phase::Step { index, stage: Stage::Ready };
         match self.world.run(&key) {
-            Some(RunView::Succeeded) if self.is_held() => {}
+            Some(RunView::Succeeded) | None if self.is_held() => {}
             Some(RunView::Succeeded) => return self.enter(Phase::Promoting),
             Some(RunView::Failed(why)) => return self.abort(AbortReason::Run(why.clone())),
             // How a lost run ended is unknown, and unknown is not success.
             Some(RunView::Lost) => return self.abort(AbortReason::Run("the run was lost".to_owned())),
             Some(RunView::Running) => {}
-            None if self.is_held() => {}
             None => self.extra.push(Act::Run { revision, key }),
         }
         Flow::Enough
