@@ -3,10 +3,12 @@
 //!
 //! A [`Strategy`] compiles to a [`Plan`]; the machine, [`next`], turns the stored [`TrackState`], a view of the
 //! [`World`] and the time into a [`Decision`]: the state to store, the [`Act`]s to carry out, when to look again.
-//! [`Command`]s change the state on a user's or the coordinator's behalf.
+//! [`Command`]s change the state on a user's or the coordinator's behalf. The [`Coordinator`] holds what concerns a rollout as
+//! a whole: [`coordinate`] compares it with the tracks' states and answers the commands that are missing.
 
 mod amount;
 mod command;
+mod coordinator;
 mod decision;
 mod id;
 mod machine;
@@ -20,6 +22,10 @@ mod world;
 
 pub use amount::Seconds;
 pub use command::{Command, Refused, StartRollout};
+pub use coordinator::{
+    Coordination, Coordinator, OnTrackFailure, Rollout, RolloutEvent, RolloutPhase, RolloutRefused,
+    RolloutTrack, coordinate,
+};
 pub use decision::{Act, Decision, Event};
 pub use id::{RolloutId, StepKey, TrackVersion};
 pub use machine::next;
