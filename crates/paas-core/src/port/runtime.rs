@@ -214,6 +214,8 @@ pub enum RuntimeEvent {
 ///   A draining instance is no longer counted as ready or desired.
 /// - [`Runtime::remove`] takes the set away as scaling to zero does; a missing set is a success. It returns at once; the
 ///   set disappears from observations when its last instance is gone.
+///   A set that was removed and whose instances still drain is missing for [`Runtime::scale`], and is made again by
+///   [`Runtime::ensure`]; the draining instances go on draining.
 /// - The declared number is kept without any call: instances that end are started again as the template's restart
 ///   policy says, with growing pauses, through restarts of the server and of the machine.
 /// - [`Runtime::observe`] shows a state no older than every mutation that returned before the call.

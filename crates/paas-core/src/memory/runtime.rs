@@ -1,0 +1,72 @@
+//! The runtime of a simulated cluster.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::cluster::Inner;
+use crate::error::Result;
+use crate::name::TrackKey;
+use crate::port::{
+    BoxStream, Epoch, InstanceId, RunObservation, RunSpec, Runtime, RuntimeCapabilities, RuntimeEvent,
+    SetKey, SetSpec, TrackObservation,
+};
+
+/// The runtime of a [`SimulatedCluster`](super::SimulatedCluster).
+#[derive(Debug, Clone)]
+pub struct SimulatedRuntime(pub(super) Arc<Inner>);
+
+#[async_trait]
+impl Runtime for SimulatedRuntime {
+    fn capabilities(&self) -> RuntimeCapabilities {
+        RuntimeCapabilities {
+            fenced: true,
+            cpu_limits: true,
+            memory_limits: true,
+            storage_limits: true,
+            volumes: true,
+            runs: true,
+            survives_server: true,
+        }
+    }
+
+    async fn ensure(&self, epoch: Epoch, spec: &SetSpec) -> Result<()> {
+        self.0.with(|state| state.ensure(epoch, spec))
+    }
+
+    async fn scale(&self, epoch: Epoch, key: &SetKey, count: u32) -> Result<()> {
+        self.0.with(|state| state.scale(epoch, key, count))
+    }
+
+    async fn remove(&self, epoch: Epoch, key: &SetKey) -> Result<()> {
+        self.0.with(|state| state.remove(epoch, key))
+    }
+
+    async fn observe(&self, track: &TrackKey) -> Result<TrackObservation> {
+        Ok(self.0.with(|state| state.observe(track)))
+    }
+
+    async fn tracks(&self) -> Result<Vec<TrackKey>> {
+        Ok(self.0.with(|state| state.tracks()))
+    }
+
+    async fn purge(&self, epoch: Epoch, track: &TrackKey) -> Result<()> {
+        self.0.with(|state| state.purge(epoch, track))
+    }
+
+    async fn start_run(&self, epoch: Epoch, spec: &RunSpec) -> Result<()> {
+        self.0.with(|state| state.start_run(epoch, spec))
+    }
+
+    async fn observe_run(&self, id: &InstanceId) -> Result<Option<RunObservation>> {
+        Ok(self.0.with(|state| state.observe_run(id)))
+    }
+
+    async fn remove_run(&self, epoch: Epoch, id: &InstanceId) -> Result<()> {
+        self.0.with(|state| state.remove_run(epoch, id))
+    }
+
+    async fn watch(&self) -> Result<BoxStream<RuntimeEvent>> {
+        Ok(self.0.watch_runtime())
+    }
+}
