@@ -124,7 +124,7 @@ fn build(workspace: &Workspace) -> Result<()> {
 fn make_images(workspace: &Workspace, place: &Place) -> Result<()> {
     let binary = sample::build(workspace)?;
     let mut command = Command::new(workspace.target.join("debug").join("sample-images"));
-    command.env("PAAS_SAMPLE_BINARY", binary).arg(place.images());
+    command.env(sample::BINARY_VARIABLE, binary).arg(place.images());
     succeed(&mut command).context("the sample's images could not be made")
 }
 

@@ -6,6 +6,9 @@ use anyhow::{Context, Result};
 
 use crate::workspace::{Workspace, cargo, output_of, succeed};
 
+/// How tests and tools learn where it is.
+pub const BINARY_VARIABLE: &str = "PAAS_SAMPLE_BINARY";
+
 /// Its profile in the root's `Cargo.toml`: small, and apart from the others, because it is linked in another way.
 const PROFILE: &str = "sample";
 const MUSL: &str = "x86_64-unknown-linux-musl";

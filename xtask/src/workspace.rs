@@ -90,10 +90,16 @@ impl Workspace {
             .max_by_key(|package| package.manifest_path.components().count())
     }
 
+    /// Git in the clone, also when somebody else owns the clone, as happens where CI makes it.
+    pub fn git(&self) -> Command {
+        let mut command = Command::new("git");
+        command.current_dir(&self.root).args(["-c", "safe.directory=*"]);
+        command
+    }
+
     /// Paths of the files that git knows or would add, relative to the root, whose name ends so.
     pub fn files(&self, endings: &[&str]) -> Result<Vec<PathBuf>> {
-        let mut command = Command::new("git");
-        command.current_dir(&self.root);
+        let mut command = self.git();
         command.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
         let listed =
             String::from_utf8(output_of(&mut command)?).context("a path of the clone is not UTF-8")?;

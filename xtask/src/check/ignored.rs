@@ -114,12 +114,12 @@ fn function_name(line: &str) -> Option<&str> {
 }
 
 impl IgnoredTest {
-    /// The arguments of `cargo test` that run it and nothing else of its package.
+    /// What follows `cargo test` to run it and nothing else of its package.
     pub fn cargo_test(&self, workspace: &Workspace) -> Result<Vec<String>> {
         let package = workspace
             .package_of(&self.file)
             .with_context(|| format!("{} belongs to no crate of the workspace", self.file.display()))?;
-        let mut arguments = vec!["test".to_owned(), "--package".to_owned(), package.name.clone()];
+        let mut arguments = vec!["--package".to_owned(), package.name.clone()];
         arguments.extend(self.target(package.folder().unwrap_or(Path::new("")), workspace));
         arguments.extend(["--".to_owned(), "--ignored".to_owned(), self.test.clone()]);
         Ok(arguments)

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -57,8 +56,7 @@ pub fn large_files(workspace: &Workspace) -> Result<()> {
 
 /// The clone, git's real folder of it (a worktree lies elsewhere), and the home directory.
 fn machine_places(workspace: &Workspace) -> Result<BTreeSet<String>> {
-    let mut command = Command::new("git");
-    command.current_dir(&workspace.root);
+    let mut command = workspace.git();
     command.args(["rev-parse", "--path-format=absolute", "--git-common-dir"]);
     let git = String::from_utf8(output_of(&mut command)?).context("git's folder is not UTF-8")?;
     let repository = Path::new(git.trim()).parent().map(Path::to_path_buf);
