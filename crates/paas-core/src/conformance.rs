@@ -3,7 +3,7 @@
 //! A backend implements the suite's fixture (how to make an instance that is ready, one that crashes, …) and lists the
 //! tests with the suite's macro; each runs on a fixture of its own:
 //!
-//! ```ignore
+//! ```text
 //! paas_core::runtime_conformance!(#[tokio::test] => MyFixture::new().await);
 //! ```
 //!
