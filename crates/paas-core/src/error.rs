@@ -163,6 +163,13 @@ impl Error {
         self
     }
 
+    /// Adds the faults that led to it, each with the path of the field.
+    #[must_use]
+    pub fn with_faults(mut self, faults: Vec<Fault>) -> Self {
+        self.0.faults.extend(faults);
+        self
+    }
+
     /// Adds the underlying cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {

@@ -8,24 +8,28 @@
 //! [`Intercepted`] wraps a port with [`Interceptor`]s: [`Faults`] makes calls fail before or after they took
 //! effect, hang or be slow, by rule or by seed; [`Mutations`] counts what changed something.
 
+mod authorizer;
 mod clock;
 mod cluster;
 mod exec;
 mod faults;
 mod images;
 mod intercept;
+mod key_ring;
 mod logs;
 mod mutations;
 mod router;
 mod runtime;
 mod store;
 
+pub use authorizer::MemoryAuthorizer;
 pub use clock::TokioClock;
 pub use cluster::{ClusterSnapshot, Ending, Refusal, Served, SetSnapshot, SimulatedCluster};
 pub use exec::SimulatedExec;
 pub use faults::{FaultAction, Faults};
 pub use images::{Image, Images};
 pub use intercept::{Call, Intercepted, Interceptor};
+pub use key_ring::MemoryKeyRing;
 pub use logs::SimulatedLogs;
 pub use mutations::Mutations;
 pub use router::SimulatedRouter;

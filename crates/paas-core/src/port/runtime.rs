@@ -5,6 +5,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{BoxStream, Epoch};
@@ -41,7 +42,7 @@ pub struct SetSpec {
 }
 
 /// The identity of an instance, unique on its cluster and never used again.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct InstanceId(pub String);
 
@@ -52,7 +53,7 @@ impl fmt::Display for InstanceId {
 }
 
 /// Where an instance is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum InstancePhase {
@@ -73,7 +74,7 @@ pub enum InstancePhase {
 }
 
 /// How a process ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExitStatus {
     /// The exit code, if it ended by itself.
     pub code: Option<i32>,
@@ -82,11 +83,12 @@ pub struct ExitStatus {
     /// Whether it was killed for using more memory than allowed.
     pub out_of_memory: bool,
     /// When it ended.
+    #[schemars(with = "String")]
     pub at: Timestamp,
 }
 
 /// Why an instance does not run or serve, in words for its users.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InstanceFailure {
     /// A stable word: `image_not_found`, `image_denied`, `image_unreachable`, `no_entry_point`, `crash_loop`,
     /// `out_of_memory`, `not_ready`, `unhealthy`, `no_capacity`, `quota`, `lost`, `start_failed`.

@@ -1,0 +1,336 @@
+//! From a release that is ready to be made to its record and its rollout, in one transaction.
+
+mod plan;
+mod steer;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::render::Rendered;
+use super::{ReleaseStarted, StartedComponent};
+use crate::action::{Work, route, scale};
+use crate::engine::{
+    AppEnvRecord, EventKind, QueuedRollout, RolloutRecord, RoutesRecord, ScaleRecord, Stored, TemplateRecord,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{
+    AppVersion, ComponentKind, Environment, OnRunning, Release, ReleaseNumber, ReleaseOrigin, ReleaseState,
+    ReleasedComponent, RevisionId, StrategySpec, Template,
+};
+use crate::name::{AppEnv, ComponentKey, ComponentName};
+use crate::port::{Expect, Revision, Scope};
+use crate::release::RolloutId;
+
+pub(in crate::action) use steer::{Steer, steer};
+
+/// How many releases may wait.
+const QUEUE_MAX: usize = 10;
+
+/// A release that is ready to be made.
+pub(in crate::action) struct Draft {
+    pub(in crate::action) version: AppVersion,
+    pub(in crate::action) config: u64,
+    pub(in crate::action) templates: BTreeMap<ComponentName, Rendered>,
+    /// How it proceeds, this time.
+    pub(in crate::action) strategy: Option<StrategySpec>,
+    /// The numbers of instances that take effect with the commit; the live ones stay for components not named.
+    pub(in crate::action) counts: BTreeMap<ComponentName, u32>,
+    pub(in crate::action) origin: ReleaseOrigin,
+    pub(in crate::action) note: String,
+    pub(in crate::action) notes: Vec<String>,
+}
+
+/// What a draft is released on top of.
+struct Base {
+    env: Environment,
+    current: Option<Release>,
+    /// A release that is under way and will be superseded.
+    superseded: Option<Stored<Release>>,
+    rollout: Option<Stored<RolloutRecord>>,
+    /// Whether the draft waits for the rollout under way to end.
+    queued: bool,
+}
+
+impl Draft {
+    /// Prepares the release's record, its templates, counts and rollout.
+    pub(in crate::action) async fn start(
+        mut self,
+        work: &mut Work<'_>,
+        mut place: Stored<AppEnvRecord>,
+    ) -> Result<ReleaseStarted> {
+        let at = place.value.at.clone();
+        let number = ReleaseNumber(place.value.last + 1);
+        let base = Base::load(work, &place).await?;
+        let live = self.scale(work, &base).await?;
+        let (mut tracks, mut notes) =
+            plan::tracks(work.services(), &at, number, work.actor(), &self, &base, &live)?;
+        self.notes.append(&mut notes);
+        let release = self.release(work, &at, number, &base, &live);
+        self.store_templates(work).await?;
+        work.changes().create(&release)?;
+        if place.value.current.is_none() {
+            self.first_routes(work, &at).await?;
+        }
+        let queued = base.queued;
+        let from = place.value.current;
+        let started = self.started(&release, &base);
+        let id = RolloutId::new(work.services().next_id().simple().to_string());
+        for track in &mut tracks {
+            track.start.rollout = id.clone();
+        }
+        let actor = work.actor().id().to_owned();
+        let next = QueuedRollout { id, release: number, tracks, actor };
+        enqueue(work, &at, base, from, next).await?;
+        place.value.last = number.0;
+        place.value.spec = Some(self.version.spec);
+        work.changes().update(&place)?;
+        let message = describe(&release, queued);
+        work.event(EventKind::ReleaseStarted, Scope::AppEnv(at), message).release = Some(number);
+        Ok(started)
+    }
+
+    /// The live number of instances of each component; new components get the declared one.
+    async fn scale(&self, work: &mut Work<'_>, base: &Base) -> Result<BTreeMap<ComponentName, u32>> {
+        let mut live = BTreeMap::new();
+        for component in &self.version.spec.components {
+            let Some(rendered) = self.templates.get(&component.name) else { continue };
+            let key = rendered.template.component.clone();
+            if component.kind == ComponentKind::Job {
+                live.insert(component.name.clone(), 1);
+                continue;
+            }
+            let (least, most) = scale::bounds(component, &base.env.targets);
+            let within = |count: u32| count.min(most).max(least.min(most));
+            let stored = work.get::<ScaleRecord>(&ScaleRecord::key_of(&key)).await?;
+            let count = if let Some(mut scale) = stored {
+                // Bounds that became narrower bind the live number too.
+                let count = within(scale.value.count);
+                if count != scale.value.count {
+                    scale.value.count = count;
+                    scale.value.version += 1;
+                    work.changes().update(&scale)?;
+                }
+                count
+            } else {
+                let declared = self.counts.get(&component.name).copied().unwrap_or(component.instances.count);
+                let scale = ScaleRecord { component: key, count: within(declared), version: 1 };
+                work.changes().create(&scale)?;
+                scale.count
+            };
+            live.insert(component.name.clone(), count);
+        }
+        Ok(live)
+    }
+
+    fn release(
+        &self,
+        work: &Work<'_>,
+        at: &AppEnv,
+        number: ReleaseNumber,
+        base: &Base,
+        live: &BTreeMap<ComponentName, u32>,
+    ) -> Release {
+        let components = self.templates.iter().map(|(name, rendered)| {
+            let instances = self.counts.get(name).or_else(|| live.get(name)).copied().unwrap_or(1);
+            (name.clone(), ReleasedComponent { revision: rendered.revision.clone(), instances })
+        });
+        Release {
+            at: at.clone(),
+            number,
+            version: self.version.clone(),
+            config: self.config,
+            components: components.collect(),
+            strategy: plan::release_strategy(self, &base.env),
+            origin: self.origin,
+            created_by: work.actor().id().to_owned(),
+            created_at: work.now(),
+            note: self.note.clone(),
+            state: if base.queued { ReleaseState::Queued } else { ReleaseState::Running },
+        }
+    }
+
+    /// Stores the templates that are not stored yet. Those that are must be the same and must stay until the commit.
+    async fn store_templates(&self, work: &mut Work<'_>) -> Result<()> {
+        for rendered in self.templates.values() {
+            let key = TemplateRecord::key_of(&rendered.template.component, &rendered.revision);
+            match work.get::<TemplateRecord>(&key).await? {
+                None => work.changes().create(&TemplateRecord {
+                    revision: rendered.revision.clone(),
+                    template: rendered.template.clone(),
+                })?,
+                Some(stored) => {
+                    let same = super::render::same_content(&stored.value.template, &rendered.template)?;
+                    if !same {
+                        return Err(Error::new(
+                            ErrorKind::Conflict,
+                            "store a template under a revision that is taken",
+                        )
+                        .with_context("component", &rendered.template.component)
+                        .with_context("revision", &rendered.revision)
+                        .with_remedy("Change anything in the component, such as an environment variable."));
+                    }
+                    work.changes().expect(Expect::Modified(key, stored.modified));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The access points of a first release are in force at once: nobody uses them yet. Later ones take effect with
+    /// the commit.
+    async fn first_routes(&self, work: &mut Work<'_>, at: &AppEnv) -> Result<()> {
+        let key = RoutesRecord::key_of(at);
+        let mut routes = work
+            .get::<RoutesRecord>(&key)
+            .await?
+            .unwrap_or_else(|| Stored::new(RoutesRecord { at: at.clone(), version: 0, routes: Vec::new() }));
+        let merged = route::merged(&routes.value.routes, None, &self.version.spec);
+        if !routes.exists() || merged != routes.value.routes {
+            routes.value.routes = merged;
+            routes.value.version += 1;
+            work.changes().update(&routes)?;
+        }
+        Ok(())
+    }
+
+    fn started(&mut self, release: &Release, base: &Base) -> ReleaseStarted {
+        let before = |name: &ComponentName| {
+            base.current.as_ref().and_then(|current| current.components.get(name)).map(|it| &it.revision)
+        };
+        let components = release.components.iter().map(|(name, component)| {
+            let changed = before(name) != Some(&component.revision);
+            (name.clone(), StartedComponent { revision: component.revision.clone(), changed })
+        });
+        ReleaseStarted {
+            at: release.at.clone(),
+            number: release.number,
+            queued: base.queued,
+            components: components.collect(),
+            notes: std::mem::take(&mut self.notes),
+            revision: Revision(0),
+        }
+    }
+}
+
+impl Base {
+    async fn load(work: &mut Work<'_>, place: &Stored<AppEnvRecord>) -> Result<Self> {
+        let at = &place.value.at;
+        let env = work.env(&at.env_ref()).await?.value;
+        let current = match place.value.current {
+            Some(number) => Some(load(work, at, number).await?),
+            None => None,
+        };
+        let rollout = work.get::<RolloutRecord>(&RolloutRecord::key_of(at)).await?;
+        let mut base = Self { env, current, superseded: None, rollout, queued: false };
+        let Some(running) = base.rollout.as_ref().filter(|it| !it.value.state.is_terminal()) else {
+            return Ok(base);
+        };
+        match base.env.on_running {
+            OnRunning::Queue => {
+                if running.value.queue.len() >= QUEUE_MAX {
+                    return Err(Error::new(ErrorKind::QuotaExceeded, "let one more release wait")
+                        .with_context("application", at)
+                        .with_context("waiting", running.value.queue.len())
+                        .with_remedy("Wait until some have been carried out."));
+                }
+                base.queued = true;
+            }
+            OnRunning::Supersede => {
+                base.superseded = work.get::<Release>(&Release::key_of(at, running.value.release)).await?;
+            }
+            OnRunning::Reject => {
+                let remedy = match place.value.current {
+                    Some(current) => format!("Wait for it, or abort it, which returns to release {current}."),
+                    None => "Wait for it, or abort it.".to_owned(),
+                };
+                return Err(Error::new(ErrorKind::Conflict, "make a release while another one is under way")
+                    .with_context("application", at)
+                    .with_context("under way", running.value.release)
+                    .with_remedy(remedy));
+            }
+        }
+        Ok(base)
+    }
+
+    /// The components that have tracks now and may not be in the draft.
+    fn components(&self) -> BTreeSet<&ComponentName> {
+        let releases = self.current.iter().chain(self.superseded.iter().map(|stored| &stored.value));
+        releases.flat_map(|release| release.components.keys()).collect()
+    }
+}
+
+/// Lets the rollout begin, in the place of the one under way if that is superseded, or lets it wait.
+async fn enqueue(
+    work: &mut Work<'_>,
+    at: &AppEnv,
+    base: Base,
+    from: Option<ReleaseNumber>,
+    next: QueuedRollout,
+) -> Result<()> {
+    let now = work.now();
+    let Some(mut stored) = base.rollout else {
+        return work.changes().create(&RolloutRecord::new(at.clone(), next, from, now));
+    };
+    if base.queued {
+        stored.value.queue.push(next);
+        return work.changes().update(&stored);
+    }
+    // Those that waited for the superseded one are superseded with it.
+    let mut superseded: Vec<Stored<Release>> = base.superseded.into_iter().collect();
+    for waiting in &stored.value.queue {
+        superseded.extend(work.get::<Release>(&Release::key_of(at, waiting.release)).await?);
+    }
+    for mut old in superseded {
+        let reason = format!("superseded by release {}", next.release);
+        let message = format!("release {} was {reason}", old.value.number);
+        let number = old.value.number;
+        old.value.state = ReleaseState::Aborted { at: now, reason };
+        work.changes().update(&old)?;
+        work.event(EventKind::ReleaseAborted, Scope::AppEnv(at.clone()), message).release = Some(number);
+    }
+    stored.value = RolloutRecord::new(at.clone(), next, from, now);
+    work.changes().update(&stored)
+}
+
+fn describe(release: &Release, queued: bool) -> String {
+    let what = match release.origin {
+        ReleaseOrigin::Rollback { to, .. } => {
+            format!("release {}, a return to release {to},", release.number)
+        }
+        ReleaseOrigin::Restart => format!("release {}, a restart,", release.number),
+        ReleaseOrigin::Configure => format!("release {}, a change of configuration,", release.number),
+        ReleaseOrigin::Deploy => format!("release {}", release.number),
+    };
+    if queued { format!("{what} waits for the one under way") } else { format!("{what} began") }
+}
+
+/// A release by its number.
+pub(in crate::action) async fn load(work: &Work<'_>, at: &AppEnv, number: ReleaseNumber) -> Result<Release> {
+    let found = work.collections().get::<Release>(&Release::key_of(at, number)).await?;
+    found.map(|release| release.value).ok_or_else(|| {
+        Error::not_found("release", number)
+            .with_context("application", at)
+            .with_remedy("Only the newest releases are kept; list them to see which.")
+    })
+}
+
+/// Every release that is kept, in ascending order.
+pub(in crate::action) async fn history(work: &Work<'_>, at: &AppEnv) -> Result<Vec<Release>> {
+    let releases = work.collections().children::<Release>(at.to_string()).await?;
+    Ok(releases.into_iter().map(|release| release.value).collect())
+}
+
+/// A stored template.
+pub(in crate::action) async fn template(
+    work: &Work<'_>,
+    component: &ComponentKey,
+    revision: &RevisionId,
+) -> Result<Template> {
+    let found =
+        work.collections().get::<TemplateRecord>(&TemplateRecord::key_of(component, revision)).await?;
+    found.map(|it| it.value.template).ok_or_else(|| {
+        Error::new(ErrorKind::Internal, "find the template of a kept release")
+            .with_context("component", component)
+            .with_context("revision", revision)
+            .with_remedy("Deploy the specification again.")
+    })
+}

@@ -1,0 +1,335 @@
+//! Environments.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Action, Effect, ListPage, PageOptions, Versioned, Work};
+use crate::engine::{AppEnvRecord, EventKind, Grant};
+use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::model::{Environment, OnRunning, StrategySpec, Target, Validate as _};
+use crate::name::{EnvName, EnvRef, OrgName};
+use crate::port::{DocumentKey, ListOptions, Permission, Revision, Scope};
+use crate::tenancy::permissions;
+
+/// An environment to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewEnv {
+    /// The name, unique in the organisation and never changed.
+    pub name: EnvName,
+    /// The clusters that its applications run on; if none is named, the platform's only one.
+    #[serde(default)]
+    pub targets: Vec<Target>,
+    /// What a new release does to one that is under way.
+    #[serde(default)]
+    pub on_running: OnRunning,
+    /// How releases proceed where the application does not say.
+    #[serde(default)]
+    pub strategy: StrategySpec,
+}
+
+impl NewEnv {
+    /// An environment on the platform's only cluster.
+    pub fn new(name: EnvName) -> Self {
+        Self {
+            name,
+            targets: Vec::new(),
+            on_running: OnRunning::default(),
+            strategy: StrategySpec::default(),
+        }
+    }
+}
+
+/// What is to be changed of an environment; what is absent stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EnvChange {
+    /// The clusters, with the bounds of instances on each. Clusters may be added, and left only while no application
+    /// is deployed in the environment.
+    pub targets: Option<Vec<Target>>,
+    /// What a new release does to one that is under way.
+    pub on_running: Option<OnRunning>,
+    /// How releases proceed where the application does not say.
+    pub strategy: Option<StrategySpec>,
+}
+
+fn check_clusters(work: &Work<'_>, targets: &[Target]) -> Result<()> {
+    let known = work.services().clusters();
+    let faults: Vec<Fault> = targets
+        .iter()
+        .enumerate()
+        .filter(|(_, target)| !known.contains_key(&target.cluster))
+        .map(|(i, target)| {
+            let names: Vec<&str> = known.keys().map(AsRef::as_ref).collect();
+            Fault::new(
+                format!("targets[{i}].cluster"),
+                format!("there is no cluster {}; there is {}", target.cluster, names.join(", ")),
+            )
+        })
+        .collect();
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::invalid("check the targets of an environment", faults))
+    }
+}
+
+/// Makes an environment.
+#[derive(Debug, Clone)]
+pub struct CreateEnv {
+    /// The organisation.
+    pub org: OrgName,
+    /// The environment.
+    pub new: NewEnv,
+}
+
+impl CreateEnv {
+    fn at(&self) -> EnvRef {
+        EnvRef::new(self.org.clone(), self.new.name.clone())
+    }
+}
+
+impl Action for CreateEnv {
+    type Output = Versioned<Environment>;
+    const NAME: &'static str = "env.create";
+    const EFFECT: Effect = Effect::Change;
+
+    fn permission(&self) -> Permission {
+        permissions::ENV_CREATE
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Env(self.at())
+    }
+
+    fn detail(&self) -> Value {
+        json!(self.new)
+    }
+
+    fn committed(&self, output: &mut Self::Output, revision: Revision) {
+        output.revision = revision;
+    }
+
+    async fn run(&self, work: &mut Work<'_>) -> Result<Self::Output> {
+        work.org(&self.org).await?;
+        let mut targets = self.new.targets.clone();
+        if targets.is_empty() {
+            let mut clusters = work.services().clusters().keys();
+            match (clusters.next(), clusters.next()) {
+                (Some(only), None) => targets.push(Target::new(only.clone())),
+                _ => {
+                    return Err(Error::invalid(
+                        "create an environment",
+                        vec![Fault::new("targets", "the platform has several clusters; name at least one")],
+                    ));
+                }
+            }
+        }
+        check_clusters(work, &targets)?;
+        let env = Environment {
+            org: self.org.clone(),
+            name: self.new.name.clone(),
+            targets,
+            on_running: self.new.on_running,
+            strategy: self.new.strategy.clone(),
+            created_at: work.now(),
+        };
+        env.validate("create an environment")?;
+        work.create("environment", self.at(), &env).await?;
+        work.event(EventKind::Created, self.scope(), format!("environment {} was created", self.at()));
+        Ok(work.versioned(env))
+    }
+}
+
+/// Changes an environment.
+#[derive(Debug, Clone)]
+pub struct UpdateEnv {
+    /// Which.
+    pub env: EnvRef,
+    /// What.
+    pub change: EnvChange,
+}
+
+impl Action for UpdateEnv {
+    type Output = Versioned<Environment>;
+    const NAME: &'static str = "env.update";
+    const EFFECT: Effect = Effect::Change;
+
+    fn permission(&self) -> Permission {
+        permissions::ENV_UPDATE
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Env(self.env.clone())
+    }
+
+    fn detail(&self) -> Value {
+        json!(self.change)
+    }
+
+    fn target(&self) -> Option<DocumentKey> {
+        Some(Environment::key_of(&self.env))
+    }
+
+    fn committed(&self, output: &mut Self::Output, revision: Revision) {
+        output.revision = revision;
+    }
+
+    async fn run(&self, work: &mut Work<'_>) -> Result<Self::Output> {
+        let mut env = work.env(&self.env).await?;
+        if let Some(targets) = &self.change.targets {
+            check_clusters(work, targets)?;
+            let left: Vec<&str> = env
+                .value
+                .targets
+                .iter()
+                .filter(|old| !targets.iter().any(|new| new.cluster == old.cluster))
+                .map(|old| old.cluster.as_str())
+                .collect();
+            if !left.is_empty() {
+                let apps = work.collections().children::<AppEnvRecord>(self.env.to_string()).await?;
+                if let Some(app) = apps.iter().find(|app| app.value.last > 0) {
+                    return Err(Error::new(
+                        ErrorKind::Conflict,
+                        "take a cluster from an environment that is in use",
+                    )
+                    .with_context("environment", &self.env)
+                    .with_context("clusters", left.join(", "))
+                    .with_context("application", &app.value.at.app)
+                    .with_remedy("Delete the applications from the environment first."));
+                }
+            }
+            env.value.targets.clone_from(targets);
+        }
+        if let Some(policy) = self.change.on_running {
+            env.value.on_running = policy;
+        }
+        if let Some(strategy) = &self.change.strategy {
+            env.value.strategy = strategy.clone();
+        }
+        env.value.validate("change an environment")?;
+        work.changes().update(&env)?;
+        work.event(EventKind::Changed, self.scope(), format!("environment {} was changed", self.env));
+        Ok(work.versioned(env.value))
+    }
+}
+
+/// Deletes an environment in which no application is left.
+#[derive(Debug, Clone)]
+pub struct DeleteEnv {
+    /// Which.
+    pub env: EnvRef,
+}
+
+impl Action for DeleteEnv {
+    type Output = ();
+    const NAME: &'static str = "env.delete";
+    const EFFECT: Effect = Effect::Change;
+
+    fn permission(&self) -> Permission {
+        permissions::ENV_DELETE
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Env(self.env.clone())
+    }
+
+    fn detail(&self) -> Value {
+        json!({ "env": self.env })
+    }
+
+    fn target(&self) -> Option<DocumentKey> {
+        Some(Environment::key_of(&self.env))
+    }
+
+    async fn run(&self, work: &mut Work<'_>) -> Result<()> {
+        let env = work.env(&self.env).await?;
+        let apps = work.collections().children::<AppEnvRecord>(self.env.to_string()).await?;
+        if !apps.is_empty() {
+            let names: Vec<String> = apps.iter().map(|app| app.value.at.app.to_string()).collect();
+            return Err(Error::new(ErrorKind::Conflict, "delete an environment that is not empty")
+                .with_context("environment", &self.env)
+                .with_context("applications", names.join(", "))
+                .with_remedy("Delete the applications from the environment first."));
+        }
+        work.changes().remove(&env);
+        let options = ListOptions {
+            index: Some(("scope".to_owned(), Grant::scope_name(&self.scope()))),
+            ..ListOptions::default()
+        };
+        for grant in work.collections().all::<Grant>(options).await? {
+            work.changes().remove(&grant);
+        }
+        work.event(EventKind::Deleted, self.scope(), format!("environment {} was deleted", self.env));
+        Ok(())
+    }
+}
+
+/// Shows an environment.
+#[derive(Debug, Clone)]
+pub struct GetEnv {
+    /// Which.
+    pub env: EnvRef,
+}
+
+impl Action for GetEnv {
+    type Output = Versioned<Environment>;
+    const NAME: &'static str = "env.get";
+    const EFFECT: Effect = Effect::Read;
+
+    fn permission(&self) -> Permission {
+        permissions::ENV_READ
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Env(self.env.clone())
+    }
+
+    fn detail(&self) -> Value {
+        Value::Null
+    }
+
+    async fn run(&self, work: &mut Work<'_>) -> Result<Self::Output> {
+        let env = work.env(&self.env).await?;
+        Ok(Versioned { value: env.value, revision: env.modified })
+    }
+}
+
+/// Lists the environments of an organisation that the actor may see.
+#[derive(Debug, Clone)]
+pub struct ListEnvs {
+    /// The organisation.
+    pub org: OrgName,
+    /// Which part.
+    pub page: PageOptions,
+}
+
+impl Action for ListEnvs {
+    type Output = ListPage<Versioned<Environment>>;
+    const NAME: &'static str = "env.list";
+    const EFFECT: Effect = Effect::Read;
+
+    fn permission(&self) -> Permission {
+        permissions::ENV_READ
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Org { org: self.org.clone() }
+    }
+
+    fn is_filtered(&self) -> bool {
+        true
+    }
+
+    fn detail(&self) -> Value {
+        Value::Null
+    }
+
+    async fn run(&self, work: &mut Work<'_>) -> Result<Self::Output> {
+        work.visible_page::<Environment>(self.org.as_str(), &self.page, permissions::ENV_READ, |env| {
+            Scope::Env(EnvRef::new(env.org.clone(), env.name.clone()))
+        })
+        .await
+    }
+}

@@ -1,0 +1,210 @@
+//! One-off commands: a run with a component's image, configuration and limits, beside its instances.
+
+use serde_json::{Value, json};
+
+use super::deploy::rollout;
+use super::{Action, Effect, ListPage, PageOptions, Work};
+use crate::engine::{EventKind, Record as _, RunRecord};
+use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::name::{AppEnv, ComponentName};
+use crate::port::{InstanceId, Permission, Scope};
+use crate::tenancy::permissions;
+
+/// How many runs of an application in an environment may be under way.
+const RUNS_MAX: usize = 20;
+
+/// Starts a one-off command. It is started by the reconcilers as soon as they see it, and removed after its end.
+#[derive(Debug, Clone)]
+pub struct RunCommand {
+    /// Where.
+    pub at: AppEnv,
+    /// Whose image, configuration and limits it has.
+    pub component: ComponentName,
+    /// The command; the component's own if absent.
+    pub command: Option<Vec<String>>,
+}
+
+impl Action for RunCommand {
+    type Output = RunRecord;
+    const NAME: &'static str = "exec.start_run";
+    const EFFECT: Effect = Effect::Change;
+
+    fn permission(&self) -> Permission {
+        permissions::EXEC_RUN
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::AppEnv(self.at.clone())
+    }
+
+    fn validate(&self, faults: &mut Vec<Fault>) {
+        if self.command.as_ref().is_some_and(Vec::is_empty) {
+            faults
+                .push(Fault::new("command", "has no word; leave it out to run the component's own command"));
+        }
+    }
+
+    /// The program without its arguments, which may hold anything.
+    fn detail(&self) -> Value {
+        json!({ "component": self.component, "program": self.command.as_ref().and_then(|it| it.first()) })
+    }
+
+    fn input(&self) -> Value {
+        json!({ "component": self.component, "command": self.command })
+    }
+
+    async fn run(&self, work: &mut Work<'_>) -> Result<Self::Output> {
+        let place = work.live_place(&self.at).await?;
+        let Some(current) = place.value.current else {
+            return Err(Error::new(ErrorKind::Conflict, "run a command without a current release")
+                .with_context("application", &self.at)
+                .with_remedy("Deploy the application first, or wait until its first release is done."));
+        };
+        let release = rollout::load(work, &self.at, current).await?;
+        let Some(component) = release.components.get(&self.component) else {
+            let names: Vec<&str> = release.components.keys().map(ComponentName::as_str).collect();
+            return Err(Error::not_found("component", &self.component)
+                .with_context("application", &self.at)
+                .with_remedy(format!("The current release has {}.", names.join(", "))));
+        };
+        let runs = work.collections().children::<RunRecord>(self.at.to_string()).await?;
+        let under_way = runs.iter().filter(|run| run.value.ended_at.is_none()).count();
+        if under_way >= RUNS_MAX {
+            return Err(Error::new(ErrorKind::QuotaExceeded, "run one more command")
+                .with_context("application", &self.at)
+                .with_context("under way", under_way)
+                .with_remedy("Wait until some have ended, or stop them."));
+        }
+        let env = work.env(&self.at.env_ref()).await?;
+        let runs = |target: &&crate::model::Target| {
+            let ports = work.services().clusters().get(&target.cluster);
+            ports.is_some_and(|ports| ports.runtime.capabilities().runs)
+        };
+        let Some(target) = env.value.targets.iter().find(runs) else {
+            return Err(Error::new(ErrorKind::Unsupported, "run a command on the environment's clusters")
+                .with_context("environment", self.at.env_ref()));
+        };
+        let run = RunRecord {
+            id: InstanceId(format!("run-{}", work.services().next_id().simple())),
+            track: self.at.component(self.component.clone()).on(target.cluster.clone()),
+            revision: component.revision.clone(),
+            command: self.command.clone(),
+            created_by: work.actor().id().to_owned(),
+            created_at: work.now(),
+            stopping: false,
+            ended_at: None,
+            exit_code: None,
+            failure: None,
+        };
+        work.changes().create(&run)?;
+        let program =
+            self.command.as_ref().and_then(|it| it.first()).map_or("its own command", String::as_str);
+        let message = format!("{} started a run of {program} with {}", work.actor(), self.component);
+        work.event(EventKind::CommandRun, self.scope(), message).component = Some(self.component.clone());
+        Ok(run)
+    }
+}
+
+/// Shows a one-off command.
+#[derive(Debug, Clone)]
+pub struct GetRun {
+    /// Where.
+    pub at: AppEnv,
+    /// Which.
+    pub id: InstanceId,
+}
+
+impl Action for GetRun {
+    type Output = RunRecord;
+    const NAME: &'static str = "exec.get_run";
+    const EFFECT: Effect = Effect::Read;
+
+    fn permission(&self) -> Permission {
+        permissions::APP_READ
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::AppEnv(self.at.clone())
+    }
+
+    fn detail(&self) -> Value {
+        Value::Null
+    }
+
+    async fn run(&self, work: &mut Work<'_>) -> Result<Self::Output> {
+        let run = work.need::<RunRecord>(&RunRecord::key_of(&self.at, &self.id), "run", &self.id).await?;
+        Ok(run.value)
+    }
+}
+
+/// Lists the one-off commands that are under way or have ended not long ago.
+#[derive(Debug, Clone)]
+pub struct ListRuns {
+    /// Where.
+    pub at: AppEnv,
+    /// Which part.
+    pub page: PageOptions,
+}
+
+impl Action for ListRuns {
+    type Output = ListPage<RunRecord>;
+    const NAME: &'static str = "exec.list_runs";
+    const EFFECT: Effect = Effect::Read;
+
+    fn permission(&self) -> Permission {
+        permissions::APP_READ
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::AppEnv(self.at.clone())
+    }
+
+    fn detail(&self) -> Value {
+        Value::Null
+    }
+
+    async fn run(&self, work: &mut Work<'_>) -> Result<Self::Output> {
+        let options = self.page.list(RunRecord::KIND, &self.at.to_string(), false)?;
+        let page = work.collections().page::<RunRecord>(options).await?;
+        Ok(ListPage {
+            items: page.items.into_iter().map(|run| run.value).collect(),
+            next: page.next.map(|key| key.name),
+        })
+    }
+}
+
+/// Stops a one-off command and forgets it.
+#[derive(Debug, Clone)]
+pub struct StopRun {
+    /// Where.
+    pub at: AppEnv,
+    /// Which.
+    pub id: InstanceId,
+}
+
+impl Action for StopRun {
+    type Output = ();
+    const NAME: &'static str = "exec.stop_run";
+    const EFFECT: Effect = Effect::Change;
+
+    fn permission(&self) -> Permission {
+        permissions::EXEC_RUN
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::AppEnv(self.at.clone())
+    }
+
+    fn detail(&self) -> Value {
+        json!({ "run": self.id })
+    }
+
+    async fn run(&self, work: &mut Work<'_>) -> Result<()> {
+        let mut run = work.need::<RunRecord>(&RunRecord::key_of(&self.at, &self.id), "run", &self.id).await?;
+        if run.value.stopping || run.value.ended_at.is_some() {
+            return Ok(());
+        }
+        run.value.stopping = true;
+        work.changes().update(&run)
+    }
+}

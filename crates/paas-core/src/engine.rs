@@ -1,0 +1,39 @@
+//! The engine: composes the ports into a platform, keeps its documents, and runs the actions and the reconcilers.
+//!
+//! - [`Platform`] is built from ports; [`Session`] is what an actor does with it.
+//! - [`documents`] is the one place that knows every kind of document; [`Collections`] and [`Changes`] read and write
+//!   them with their types.
+//! - [`Services`] is what actions and reconcilers share.
+
+mod builder;
+mod canonical;
+mod collection;
+mod deletion;
+pub mod documents;
+mod events;
+mod history;
+mod platform;
+mod secrets;
+mod services;
+mod session;
+mod status;
+
+pub use builder::{PlatformBuilder, Settings};
+pub use canonical::canonical_json;
+pub use collection::{Changes, Collections, Record, Records, Stored};
+pub use deletion::remove_documents;
+pub use documents::{
+    AbortRequest, AppEnvRecord, AppRecord, ConfigRecord, Deleting, EventKind, EventRecord, Grant, Offline,
+    QueuedRollout, RequestRecord, Revoked, RolloutRecord, RolloutState, RoutesRecord, RunRecord, ScaleRecord,
+    SecretRecord, TemplateRecord, TrackRecord, TrackStart, number_name,
+};
+pub use events::EventLog;
+pub use history::{Aborted, Committed, prune};
+pub use platform::Platform;
+pub use secrets::SecretResolver;
+pub use services::Services;
+pub use session::{EventAt, Outcome, Progress, Session};
+pub use status::{
+    AppState, AppStatus, ComponentStatus, InstanceStatus, RolloutStatus, RouteStatus, TrackStatus,
+    VersionStatus,
+};

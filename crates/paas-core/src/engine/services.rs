@@ -1,0 +1,128 @@
+//! What actions and reconcilers share.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{Collections, EventLog, Settings};
+use crate::action::{AuditTrail, Denials};
+use crate::clock::{Clock, Ids};
+use crate::name::ClusterName;
+use crate::port::{Admission, Authorizer, ClusterPorts, KeyRing, Registry, Store};
+
+/// What a platform is made of.
+pub struct Services {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) collections: Collections,
+    pub(super) clusters: BTreeMap<ClusterName, ClusterPorts>,
+    pub(super) registry: Arc<dyn Registry>,
+    pub(super) key_ring: Arc<dyn KeyRing>,
+    pub(super) authorizer: Arc<dyn Authorizer>,
+    pub(super) admission: Vec<Arc<dyn Admission>>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) ids: Arc<dyn Ids>,
+    pub(super) installation: String,
+    pub(super) settings: Settings,
+    pub(super) audit: AuditTrail,
+    pub(super) denials: Denials,
+    pub(super) events: EventLog,
+    pub(super) swept: Mutex<HashMap<String, i64>>,
+}
+
+impl Services {
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Typed reads of the store.
+    pub fn collections(&self) -> &Collections {
+        &self.collections
+    }
+
+    /// The ports of each cluster.
+    pub fn clusters(&self) -> &BTreeMap<ClusterName, ClusterPorts> {
+        &self.clusters
+    }
+
+    /// Where images come from.
+    pub fn registry(&self) -> &Arc<dyn Registry> {
+        &self.registry
+    }
+
+    /// What seals secrets.
+    pub fn key_ring(&self) -> &Arc<dyn KeyRing> {
+        &self.key_ring
+    }
+
+    /// Who decides on actions.
+    pub fn authorizer(&self) -> &Arc<dyn Authorizer> {
+        &self.authorizer
+    }
+
+    /// Who checks specifications, in order.
+    pub fn admission(&self) -> &[Arc<dyn Admission>] {
+        &self.admission
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// A new identifier.
+    pub fn next_id(&self) -> Uuid {
+        self.ids.next()
+    }
+
+    /// The identity of this installation, on every object that is made anywhere.
+    pub fn installation(&self) -> &str {
+        &self.installation
+    }
+
+    /// Bounds and times.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// How events are stored.
+    pub fn events(&self) -> &EventLog {
+        &self.events
+    }
+
+    pub(crate) fn audit(&self) -> &AuditTrail {
+        &self.audit
+    }
+
+    pub(crate) fn denials(&self) -> &Denials {
+        &self.denials
+    }
+
+    /// Whether an actor's expired requests are to be removed: once a day.
+    pub(crate) fn requests_due(&self, actor: &str, now: Timestamp) -> bool {
+        const ACTORS: usize = 10_000;
+        let day = now.as_second() / 86_400;
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        if swept.len() >= ACTORS {
+            swept.clear();
+        }
+        swept.insert(actor.to_owned(), day) != Some(day)
+    }
+}
+
+impl fmt::Debug for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Services")
+            .field("installation", &self.installation)
+            .field("clusters", &self.clusters.keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}

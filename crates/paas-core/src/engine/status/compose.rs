@@ -1,0 +1,449 @@
+//! Composing a status. Runtimes and routers are asked once for each track, all at once, each with a time limit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt as _};
+
+use super::{
+    AppState, AppStatus, ComponentStatus, InstanceStatus, RolloutStatus, RouteStatus, TrackStatus,
+    VersionStatus,
+};
+use crate::action::ReleaseSummary;
+use crate::engine::{
+    AppEnvRecord, AppRecord, RolloutRecord, RolloutState, RoutesRecord, ScaleRecord, Services, Stored,
+    TrackRecord,
+};
+use crate::error::{Error, Result};
+use crate::model::{AppSpec, Component, ComponentKind, Environment, Release, ReleaseNumber, RevisionId};
+use crate::name::{AppEnv, ClusterName, ComponentName, TrackKey};
+use crate::port::{InstancePhase, RouteBinding, ServiceObservation, SetObservation, TrackObservation};
+use crate::release::{Phase, TrackState};
+
+/// How long a cluster may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many questions are asked at once.
+const CONCURRENCY: usize = 16;
+
+impl Services {
+    /// How an application is in an environment.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is no such application or environment, and those of
+    /// the store. A cluster that cannot be asked is part of the answer.
+    pub async fn status(&self, at: &AppEnv) -> Result<AppStatus> {
+        let revision = self.store().revision().await?;
+        let env = self.collections().get::<Environment>(&Environment::key_of(&at.env_ref())).await?;
+        let env = env.ok_or_else(|| Error::not_found("environment", at.env_ref()))?.value;
+        let Some(place) = self.collections().get::<AppEnvRecord>(&AppEnvRecord::key_of(at)).await? else {
+            let app = self.collections().get::<AppRecord>(&AppRecord::key_of(&at.app_ref())).await?;
+            app.ok_or_else(|| Error::not_found("application", at.app_ref()))?;
+            return Ok(empty(AppEnvRecord::new(at.clone()), revision));
+        };
+        let documents = Documents::load(self, env, place).await?;
+        let clusters = Clusters::observe(self, &documents).await;
+        Ok(documents.compose(self, &clusters, revision))
+    }
+}
+
+fn empty(place: AppEnvRecord, revision: crate::port::Revision) -> AppStatus {
+    AppStatus {
+        at: place.at,
+        state: AppState::NotDeployed,
+        reasons: vec!["it has no release yet".to_owned()],
+        current: None,
+        rollout: None,
+        components: Vec::new(),
+        routes: Vec::new(),
+        config: place.config,
+        revision,
+    }
+}
+
+/// What the store has.
+struct Documents {
+    env: Environment,
+    place: AppEnvRecord,
+    current: Option<Release>,
+    newest: Option<Release>,
+    rollout: Option<RolloutRecord>,
+    scales: BTreeMap<ComponentName, ScaleRecord>,
+    tracks: BTreeMap<TrackKey, TrackState>,
+    routes: Vec<crate::model::RouteSpec>,
+}
+
+impl Documents {
+    async fn load(services: &Services, env: Environment, place: Stored<AppEnvRecord>) -> Result<Self> {
+        let collections = services.collections();
+        let place = place.value;
+        let at = place.at.clone();
+        let release = async |number: Option<ReleaseNumber>| -> Result<Option<Release>> {
+            let Some(number) = number else { return Ok(None) };
+            let found = collections.get::<Release>(&Release::key_of(&at, number)).await?;
+            Ok(found.map(|release| release.value))
+        };
+        let current = release(place.current).await?;
+        let rollout = collections.get::<RolloutRecord>(&RolloutRecord::key_of(&at)).await?.map(|it| it.value);
+        let newest = release(rollout.as_ref().map(|rollout| rollout.release)).await?;
+        let scales = collections.children::<ScaleRecord>(at.to_string()).await?;
+        let tracks = collections.children::<TrackRecord>(at.to_string()).await?;
+        let routes = collections.get::<RoutesRecord>(&RoutesRecord::key_of(&at)).await?;
+        Ok(Self {
+            env,
+            current,
+            newest,
+            rollout,
+            scales: scales.into_iter().map(|it| (it.value.component.component.clone(), it.value)).collect(),
+            tracks: tracks.into_iter().map(|it| (it.value.state.track.clone(), it.value.state)).collect(),
+            routes: routes.map(|it| it.value.routes).unwrap_or_default(),
+            place,
+        })
+    }
+
+    /// The components that there are or shall be: those of the release under way, or else of the current one, and any
+    /// that still has a track.
+    fn components(&self) -> Vec<(ComponentName, ComponentKind)> {
+        let under_way = self.rollout.as_ref().is_some_and(|rollout| !rollout.state.is_terminal());
+        let specs =
+            [self.newest.as_ref().filter(|_| under_way || self.current.is_none()), self.current.as_ref()];
+        let mut seen = BTreeSet::new();
+        let mut components = Vec::new();
+        for spec in specs.into_iter().flatten().map(|release| &release.version.spec) {
+            let declared = |component: &Component| (component.name.clone(), component.kind);
+            components
+                .extend(spec.components.iter().map(declared).filter(|(name, _)| seen.insert(name.clone())));
+        }
+        for (key, state) in &self.tracks {
+            let name = &key.component.component;
+            if !state.revisions.is_empty() && seen.insert(name.clone()) {
+                components.push((name.clone(), ComponentKind::Service));
+            }
+        }
+        components
+    }
+
+    fn track_keys(&self) -> Vec<TrackKey> {
+        let components = self.components();
+        let mut keys: BTreeSet<TrackKey> = self.tracks.keys().cloned().collect();
+        for (name, _) in components {
+            let key = self.place.at.component(name);
+            keys.extend(self.env.targets.iter().map(|target| key.on(target.cluster.clone())));
+        }
+        keys.into_iter().collect()
+    }
+
+    /// The newest release that has this revision of a component, as far as it is at hand.
+    fn release_of(
+        &self,
+        state: Option<&TrackState>,
+        component: &ComponentName,
+        revision: &RevisionId,
+    ) -> Option<ReleaseNumber> {
+        let rollout = state.and_then(|state| state.rollout.as_ref());
+        let stable = state.and_then(|state| state.stable.as_ref());
+        let versions =
+            stable.into_iter().chain(rollout.into_iter().flat_map(|it| it.to.iter().chain(it.from.iter())));
+        let known =
+            versions.filter(|version| version.revision == *revision).map(|version| version.release).next();
+        known.or_else(|| {
+            let releases = self.newest.iter().chain(&self.current);
+            releases
+                .filter(|release| {
+                    release.components.get(component).is_some_and(|it| it.revision == *revision)
+                })
+                .map(|release| release.number)
+                .next()
+        })
+    }
+
+    fn compose(self, services: &Services, clusters: &Clusters, revision: crate::port::Revision) -> AppStatus {
+        let components: Vec<ComponentStatus> =
+            self.components().into_iter().map(|(name, kind)| self.component(clusters, name, kind)).collect();
+        let rollout = self.rollout_status();
+        let mut reasons = Vec::new();
+        let state = self.judge(&components, rollout.as_ref(), &mut reasons);
+        let routes = self.routes.iter().map(|route| RouteStatus {
+            route: route.clone(),
+            addresses: clusters.addresses(services, &route.name),
+        });
+        AppStatus {
+            at: self.place.at.clone(),
+            state,
+            reasons,
+            routes: routes.collect(),
+            current: self.current.as_ref().map(|release| ReleaseSummary::of(release, self.place.current)),
+            rollout,
+            components,
+            config: self.place.config,
+            revision,
+        }
+    }
+
+    fn rollout_status(&self) -> Option<RolloutStatus> {
+        let rollout = self.rollout.as_ref()?;
+        let (state, reason) = match &rollout.state {
+            RolloutState::Running => ("running", None),
+            RolloutState::Aborting { reason } => ("aborting", Some(reason.clone())),
+            RolloutState::Aborted { reason, .. } => ("aborted", Some(reason.clone())),
+            // What is committed is the current release, and nothing more is to be said of it.
+            RolloutState::Committed { .. } => return None,
+        };
+        Some(RolloutStatus {
+            release: rollout.release,
+            from: rollout.from,
+            state: state.to_owned(),
+            reason,
+            paused: rollout.paused,
+            attempt: rollout.attempt,
+            actor: rollout.actor.clone(),
+            started_at: rollout.started_at,
+            queue: rollout.queue.iter().map(|queued| queued.release).collect(),
+        })
+    }
+
+    fn component(&self, clusters: &Clusters, name: ComponentName, kind: ComponentKind) -> ComponentStatus {
+        let offline = self.place.offline.contains(&name);
+        let scale = self.scales.get(&name);
+        let key = self.place.at.component(name.clone());
+        let mut tracks = Vec::new();
+        let mut desired = 0;
+        let declared = kind != ComponentKind::Job && !offline && self.is_declared(&name);
+        for target in &self.env.targets {
+            let track = key.on(target.cluster.clone());
+            if declared {
+                desired += scale.map_or(0, |scale| scale.on(target));
+            }
+            tracks.push(self.track(clusters, &track));
+        }
+        let ready = tracks.iter().flat_map(|track| &track.versions).map(|version| version.ready).sum();
+        ComponentStatus {
+            name,
+            kind,
+            count: scale.map_or(0, |scale| scale.count),
+            offline,
+            desired,
+            ready,
+            tracks,
+        }
+    }
+
+    /// Whether the component belongs to the newest declaration that is or becomes current.
+    fn is_declared(&self, name: &ComponentName) -> bool {
+        let has = |spec: &AppSpec| spec.components.iter().any(|component| component.name == *name);
+        let under_way = self.rollout.as_ref().is_some_and(|rollout| rollout.state == RolloutState::Running);
+        let newest = self.newest.as_ref().filter(|_| under_way);
+        newest.or(self.current.as_ref()).is_some_and(|release| has(&release.version.spec))
+    }
+
+    fn track(&self, clusters: &Clusters, key: &TrackKey) -> TrackStatus {
+        let state = self.tracks.get(key);
+        let name = &key.component.component;
+        let seen = clusters.tracks.get(key);
+        let mut versions: BTreeMap<RevisionId, VersionStatus> = BTreeMap::new();
+        let version = |revision: &RevisionId| VersionStatus {
+            revision: revision.clone(),
+            release: self.release_of(state, name, revision),
+            desired: 0,
+            total: 0,
+            ready: 0,
+            weight: None,
+        };
+        let mut instances = Vec::new();
+        let mut unreachable = None;
+        match seen {
+            Some(Ok((observation, service))) => {
+                for (revision, set) in &observation.sets {
+                    let entry = versions.entry(revision.clone()).or_insert_with(|| version(revision));
+                    entry.desired = set.desired;
+                    entry.total = count(set, |_| true);
+                    entry.ready = count(set, |phase| phase == InstancePhase::Ready);
+                    instances.extend(self.instances(state, name, set));
+                }
+                for (revision, weight) in service.iter().flat_map(|it| &it.weights) {
+                    let entry = versions.entry(revision.clone()).or_insert_with(|| version(revision));
+                    entry.weight = Some(*weight);
+                }
+            }
+            Some(Err(error)) => unreachable = Some(error.clone()),
+            None => unreachable = Some(format!("there is no cluster {}", key.cluster)),
+        }
+        let step = state.and_then(|state| match (state.phase, &state.rollout) {
+            (Phase::Step { index, .. }, Some(rollout)) => Some((index + 1, rollout.plan.steps.len())),
+            _ => None,
+        });
+        TrackStatus {
+            cluster: key.cluster.clone(),
+            phase: state.map_or_else(|| "Idle".to_owned(), |state| state.phase.to_string()),
+            step,
+            holds: state.into_iter().flat_map(|state| &state.holds).map(ToString::to_string).collect(),
+            deadline: state.and_then(|state| state.clock.deadline),
+            versions: versions.into_values().collect(),
+            instances,
+            unreachable,
+        }
+    }
+
+    fn instances<'a>(
+        &'a self,
+        state: Option<&'a TrackState>,
+        name: &'a ComponentName,
+        set: &'a SetObservation,
+    ) -> impl Iterator<Item = InstanceStatus> + 'a {
+        let release = self.release_of(state, name, &set.revision);
+        set.instances.iter().map(move |instance| InstanceStatus {
+            id: instance.id.clone(),
+            revision: set.revision.clone(),
+            release,
+            phase: instance.phase,
+            ready_since: instance.ready_since,
+            started_at: instance.started_at,
+            restarts: instance.restarts,
+            last_exit: instance.last_exit.clone(),
+            failure: instance.failure.clone(),
+        })
+    }
+
+    fn judge(
+        &self,
+        components: &[ComponentStatus],
+        rollout: Option<&RolloutStatus>,
+        reasons: &mut Vec<String>,
+    ) -> AppState {
+        if let Some(deleting) = &self.place.deleting {
+            reasons.push(format!("{} deletes it", deleting.by));
+            return AppState::Deleting;
+        }
+        if self.place.last == 0 {
+            reasons.push("it has no release yet".to_owned());
+            return AppState::NotDeployed;
+        }
+        explain(components, rollout, reasons);
+        let tracks = || components.iter().flat_map(|component| &component.tracks);
+        if rollout.is_some_and(|rollout| rollout.state == "running" || rollout.state == "aborting") {
+            return AppState::Releasing;
+        }
+        if tracks().any(|track| track.unreachable.is_some()) {
+            return AppState::Unknown;
+        }
+        let services: Vec<&ComponentStatus> =
+            components.iter().filter(|component| component.kind != ComponentKind::Job).collect();
+        if self.current.is_none() {
+            return AppState::Failing;
+        }
+        if !services.is_empty() && services.iter().all(|component| component.offline) {
+            return AppState::Stopped;
+        }
+        if services.iter().any(|component| component.desired > 0 && component.ready == 0) {
+            return AppState::Failing;
+        }
+        if services.iter().any(|component| component.ready < component.desired) {
+            return AppState::Degraded;
+        }
+        AppState::Running
+    }
+}
+
+/// Says why an application is not simply running.
+fn explain(components: &[ComponentStatus], rollout: Option<&RolloutStatus>, reasons: &mut Vec<String>) {
+    if let Some(rollout) = rollout {
+        let number = rollout.release;
+        match (rollout.state.as_str(), &rollout.reason) {
+            ("running", _) if rollout.paused => reasons.push(format!("release {number} is paused")),
+            ("running", _) => reasons.push(format!("release {number} is under way")),
+            ("aborting", Some(reason)) => {
+                reasons.push(format!("release {number} is being aborted: {reason}"));
+            }
+            (_, Some(reason)) => reasons.push(format!("release {number} was aborted: {reason}")),
+            _ => {}
+        }
+    }
+    for component in components {
+        if component.offline {
+            reasons.push(format!("{} was taken offline", component.name));
+            continue;
+        }
+        if component.ready < component.desired {
+            reasons.push(format!(
+                "{} has {} of {} instances ready",
+                component.name, component.ready, component.desired
+            ));
+        }
+        for track in &component.tracks {
+            if let Some(why) = &track.unreachable {
+                reasons.push(format!("{} on {} cannot be seen: {why}", component.name, track.cluster));
+            }
+            for hold in &track.holds {
+                reasons.push(format!("{} on {}: {hold}", component.name, track.cluster));
+            }
+            for instance in &track.instances {
+                if let Some(failure) = &instance.failure {
+                    let reason = format!("{} {}: {}", component.name, instance.id, failure.message);
+                    if !reasons.contains(&reason) {
+                        reasons.push(reason);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn count(set: &SetObservation, wanted: impl Fn(InstancePhase) -> bool) -> u32 {
+    let alive = |phase| phase != InstancePhase::Draining;
+    let count = set.instances.iter().filter(|it| alive(it.phase) && wanted(it.phase)).count();
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+type Seen = Result<(TrackObservation, Option<ServiceObservation>), String>;
+
+/// What the clusters show.
+struct Clusters {
+    tracks: BTreeMap<TrackKey, Seen>,
+    routes: BTreeMap<ClusterName, Vec<RouteBinding>>,
+}
+
+impl Clusters {
+    async fn observe(services: &Services, documents: &Documents) -> Self {
+        let tracks = stream::iter(documents.track_keys())
+            .map(|key| async move { (observe(services, &key).await, key) })
+            .buffer_unordered(CONCURRENCY)
+            .filter_map(|(seen, key)| async move { seen.map(|seen| (key, seen)) })
+            .collect()
+            .await;
+        let mut routes = BTreeMap::new();
+        for target in &documents.env.targets {
+            let Some(ports) = services.clusters().get(&target.cluster) else { continue };
+            let asked =
+                tokio::time::timeout(PATIENCE, ports.router.observe_routes(&documents.place.at)).await;
+            if let Ok(Ok(bindings)) = asked {
+                routes.insert(target.cluster.clone(), bindings);
+            }
+        }
+        Self { tracks, routes }
+    }
+
+    fn addresses(&self, services: &Services, name: &crate::name::RouteName) -> BTreeMap<ClusterName, String> {
+        let mut addresses = BTreeMap::new();
+        for (cluster, bindings) in &self.routes {
+            let binding = bindings.iter().find(|binding| binding.name == *name);
+            if let (Some(binding), Some(ports)) = (binding, services.clusters().get(cluster)) {
+                addresses.insert(cluster.clone(), ports.router.address(binding));
+            }
+        }
+        addresses
+    }
+}
+
+async fn observe(services: &Services, key: &TrackKey) -> Option<Seen> {
+    let ports = services.clusters().get(&key.cluster)?;
+    let asked = async {
+        let observation = ports.runtime.observe(key).await?;
+        let service = ports.router.observe_service(key).await?;
+        Ok::<_, Error>((observation, service))
+    };
+    Some(match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(seen)) => Ok(seen),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+    })
+}
