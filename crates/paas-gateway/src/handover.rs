@@ -34,8 +34,11 @@ mod message;
 mod packet;
 #[cfg(test)]
 mod tests;
+mod wire;
 
+pub(crate) use address::short_address;
 pub use address::{accept, bind, connect};
 pub use client::Client;
 pub use message::{Answer, Family, Listener, Reply, Request, VERSION, answer};
 pub use packet::{MAX_FDS, MAX_PACKET, Packet, recv, recv_json, send, send_json};
+pub(crate) use wire::Wire;

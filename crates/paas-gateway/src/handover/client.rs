@@ -7,12 +7,12 @@ use std::{
 
 use rustix::net::SocketFlags;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{io::Interest, net::UnixStream};
 
 use super::{
     address::open,
     message::{Answer, Family, Listener, Reply, Request, VERSION},
-    packet::{MAX_FDS, Packet, Received, decode, encode, recv_raw, send_raw, truncated},
+    packet::MAX_FDS,
+    wire::Wire,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -20,8 +20,7 @@ use crate::{Error, ErrorKind, Result};
 /// anew. Time limits are the caller's; a dropped future leaves the connection out of step too.
 #[derive(Debug)]
 pub struct Client {
-    /// Of packets, not of a stream: only its readiness and its descriptor are used.
-    socket: UnixStream,
+    wire: Wire,
 }
 
 impl Client {
@@ -46,9 +45,7 @@ impl Client {
     /// `Unavailable` if nobody listens at the path.
     pub fn connect_without_hello(path: &Path) -> Result<Self> {
         let socket = open(path, SocketFlags::NONBLOCK)?;
-        let socket = UnixStream::from_std(socket.into())
-            .map_err(|source| Error::io("watch a handover connection", source))?;
-        Ok(Self { socket })
+        Ok(Self { wire: Wire::from_fd(socket)? })
     }
 
     /// Unconnected sockets of the instance's namespace: at least one, at most `count`.
@@ -90,25 +87,12 @@ impl Client {
         if fds.len() > MAX_FDS {
             return Err(Error::new(ErrorKind::Invalid, "send a packet").with_detail("too many descriptors"));
         }
-        let bytes = encode(request)?;
-        self.socket
-            .async_io(Interest::WRITABLE, || send_raw(&self.socket, &bytes, fds))
-            .await
-            .map_err(|source| Error::io("send a handover request", source))?;
-        let received = self
-            .socket
-            .async_io(Interest::READABLE, || recv_raw(&self.socket))
-            .await
-            .map_err(|source| Error::io("receive a handover reply", source))?;
-        let Packet { bytes, fds } = match received {
-            Received::Packet(packet) => packet,
-            Received::Truncated => return Err(truncated()),
-            Received::Closed => {
-                return Err(Error::new(ErrorKind::Unavailable, "receive a handover reply")
-                    .with_detail("the shim closed the connection"));
-            }
+        self.wire.send(request, fds).await?;
+        let Some((answer, fds)) = self.wire.receive().await? else {
+            return Err(Error::new(ErrorKind::Unavailable, "receive a handover reply")
+                .with_detail("the shim closed the connection"));
         };
-        match decode(&bytes)? {
+        match answer {
             Answer::Ok(value) => Ok((value, fds)),
             Answer::Error(text) => {
                 Err(Error::new(ErrorKind::Unavailable, "have a shim do as asked").with_detail(text))
@@ -118,8 +102,11 @@ impl Client {
 
     /// Becomes ready when the shim has closed the connection (or sent something unasked): it is gone.
     pub async fn closed(&self) {
-        // An error of the readiness itself means the same to the caller: do not rely on this connection.
-        let _ = self.socket.readable().await;
+        self.wire.readable().await;
+    }
+
+    pub(crate) fn into_wire(self) -> Wire {
+        self.wire
     }
 
     async fn request(&mut self, request: &Request) -> Result<(Reply, Vec<OwnedFd>)> {
@@ -129,6 +116,6 @@ impl Client {
 
 impl AsFd for Client {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.wire.as_fd()
     }
 }

@@ -121,6 +121,8 @@ async fn sockets_made_by_a_shim_connect_and_its_listeners_accept() {
     // The shim closes: the client learns it without asking.
     drop(client);
     let client = Client::connect(&path).await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(20), client.closed()).await;
+    assert!(early.is_err(), "the shim is still there");
     let twin = rustix::io::dup(&client).unwrap();
     rustix::net::shutdown(&twin, rustix::net::Shutdown::Write).unwrap();
     thread.join().unwrap();
