@@ -13,6 +13,7 @@ pub mod documents;
 mod events;
 mod history;
 mod platform;
+mod rollout;
 mod secrets;
 mod services;
 mod session;
@@ -23,13 +24,14 @@ pub use canonical::canonical_json;
 pub use collection::{Changes, Collections, Record, Records, Stored};
 pub use deletion::remove_documents;
 pub use documents::{
-    AbortRequest, AppEnvRecord, AppRecord, ConfigRecord, Deleting, EventKind, EventRecord, Grant, Offline,
-    QueuedRollout, RequestRecord, Revoked, RolloutRecord, RolloutState, RoutesRecord, RunRecord, ScaleRecord,
-    SecretRecord, TemplateRecord, TrackRecord, TrackStart, number_name,
+    AppEnvRecord, AppRecord, ConfigRecord, Deleting, EventKind, EventRecord, Grant, Offline, RequestRecord,
+    Revoked, RolloutRecord, RoutesRecord, RunRecord, ScaleRecord, SecretRecord, TemplateRecord, TrackRecord,
+    number_name,
 };
 pub use events::EventLog;
-pub use history::{Aborted, Committed, prune};
+pub use history::prune;
 pub use platform::Platform;
+pub use rollout::{Advanced, RolloutView, advance};
 pub use secrets::SecretResolver;
 pub use services::Services;
 pub use session::{EventAt, Outcome, Progress, Session};

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::deploy::rollout::{self, Steer};
 use super::{Action, Effect, Work};
-use crate::engine::EventKind;
+use crate::engine::{EventKind, RolloutView};
 use crate::error::{Error, Fault, Result};
 use crate::name::{AppEnv, ComponentName};
 use crate::port::{Permission, Scope};
@@ -42,7 +42,6 @@ macro_rules! steer_action {
             }
 
             async fn run(&$self, work: &mut Work<'_>) -> Result<()> {
-                work.live_place(&$self.at).await?;
                 rollout::steer(work, &$self.at, $steer).await
             }
         }
@@ -126,6 +125,9 @@ async fn switch(
         return Ok(());
     }
     work.changes().update(&place)?;
+    let mut view = RolloutView::of(work.services(), place).await?;
+    view.follow_scale();
+    work.store_view(view).await?;
     let what = component.map_or_else(|| "the application".to_owned(), |name| format!("component {name}"));
     let (kind, verb) =
         if offline { (EventKind::Stopped, "was stopped") } else { (EventKind::Started, "was started") };

@@ -10,7 +10,8 @@ use super::app::places;
 use super::deploy::rollout;
 use super::{Action, Effect, Work};
 use crate::engine::{
-    AppEnvRecord, ConfigRecord, Deleting, EventKind, Grant, RoutesRecord, ScaleRecord, SecretRecord,
+    AppEnvRecord, ConfigRecord, Deleting, EventKind, Grant, RolloutView, RoutesRecord, ScaleRecord,
+    SecretRecord, Stored,
 };
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::name::{AppEnv, AppName, AppRef, ComponentName};
@@ -60,6 +61,14 @@ async fn preview(work: &mut Work<'_>, at: &AppEnv) -> Result<DeletionPreview> {
         routes: routes.iter().flat_map(|it| &it.value.routes).map(|route| route.name.to_string()).collect(),
         confirm: at.app.to_string(),
     })
+}
+
+/// Stores that the deletion has begun, and takes the tracks out of management.
+async fn begin(work: &mut Work<'_>, place: Stored<AppEnvRecord>) -> Result<()> {
+    work.changes().update(&place)?;
+    let mut view = RolloutView::of(work.services(), place).await?;
+    view.detach();
+    work.store_view(view).await
 }
 
 fn check_confirm(confirm: &str, app: &AppName, faults: &mut Vec<Fault>) {
@@ -141,7 +150,7 @@ impl Action for DeleteAppEnv {
         let lost = preview(work, &self.at).await?;
         if place.value.deleting.is_none() {
             place.value.deleting = Some(Deleting { at: work.now(), by: work.actor().id().to_owned() });
-            work.changes().update(&place)?;
+            begin(work, place).await?;
             work.event(EventKind::Deleted, self.scope(), format!("the deletion of {} began", self.at));
         }
         Ok(lost)
@@ -187,7 +196,7 @@ impl Action for DeleteApp {
             lost.push(preview(work, &place.value.at).await?);
             if place.value.deleting.is_none() {
                 place.value.deleting = Some(deleting.clone());
-                work.changes().update(&place)?;
+                begin(work, place).await?;
             }
         }
         if lost.is_empty() {

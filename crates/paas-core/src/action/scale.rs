@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Action, Effect, Work};
-use crate::engine::{EventKind, RolloutRecord, ScaleRecord, Stored};
+use crate::engine::{EventKind, RolloutView, ScaleRecord, Stored};
 use crate::error::{Error, Fault, Result};
-use crate::model::{Component, ComponentKind, Release, Target};
+use crate::model::{Component, ComponentKind, Release, ReleaseNumber, Target};
 use crate::name::{AppEnv, ComponentName};
 use crate::port::{DocumentKey, Permission, Revision, Scope};
 use crate::tenancy::permissions;
@@ -102,7 +102,10 @@ impl Action for ScaleApp {
         scale.value.count = self.count;
         scale.value.version += 1;
         work.changes().update(&scale)?;
-        self.record_in_running_releases(work).await?;
+        let mut view = RolloutView::of(work.services(), place).await?;
+        self.record_in_running_releases(work, &view).await?;
+        view.scale(&self.component, self.count);
+        work.store_view(view).await?;
         let message = format!("{} was scaled from {from} to {}", self.component, self.count);
         work.event(EventKind::Scaled, self.scope(), message).component = Some(self.component.clone());
         Ok(Scaled { component: self.component.clone(), from, to: self.count, revision: Revision(0) })
@@ -112,12 +115,11 @@ impl Action for ScaleApp {
 impl ScaleApp {
     /// A release records the numbers at its commit, so one that is under way takes the new number over; a rollback
     /// would otherwise undo it.
-    async fn record_in_running_releases(&self, work: &mut Work<'_>) -> Result<()> {
-        let Some(rollout) = work.get::<RolloutRecord>(&RolloutRecord::key_of(&self.at)).await? else {
-            return Ok(());
-        };
-        let under_way = (!rollout.value.state.is_terminal()).then_some(rollout.value.release);
-        for number in under_way.into_iter().chain(rollout.value.queue.iter().map(|queued| queued.release)) {
+    async fn record_in_running_releases(&self, work: &mut Work<'_>, view: &RolloutView) -> Result<()> {
+        let coordinator = view.coordinator();
+        let under_way: Vec<ReleaseNumber> =
+            coordinator.active.iter().chain(&coordinator.queue).map(|rollout| rollout.release).collect();
+        for number in under_way {
             let Some(mut release) = work.get::<Release>(&Release::key_of(&self.at, number)).await? else {
                 continue;
             };

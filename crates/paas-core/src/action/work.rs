@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use super::{ListPage, PageOptions, Versioned};
 use crate::engine::{
-    AppEnvRecord, AppRecord, Changes, Collections, EventKind, EventRecord, Record, Services, Stored,
+    AppEnvRecord, AppRecord, Changes, Collections, EventKind, EventRecord, Record, RolloutView, Services,
+    Stored,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Environment, Organization};
@@ -191,6 +192,19 @@ impl<'a> Work<'a> {
             cluster: None,
         });
         self.events.last_mut().expect("an event was just added")
+    }
+
+    /// Stores the rollouts and tracks of a view as they are now, with what that means for the releases' records.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn store_view(&mut self, view: RolloutView) -> Result<()> {
+        let mut events = view.store(self.services, &mut self.changes).await?;
+        for event in &mut events {
+            self.actor.id().clone_into(&mut event.actor);
+        }
+        self.events.append(&mut events);
+        Ok(())
     }
 
     /// Whether the actor may do something else than what this action needs.

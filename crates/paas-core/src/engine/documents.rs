@@ -38,7 +38,7 @@ pub use app::{AppEnvRecord, AppRecord, Deleting, Offline, RoutesRecord, ScaleRec
 pub use config::{ConfigRecord, Revoked, SecretRecord};
 pub use event::{EventKind, EventRecord};
 pub use request::RequestRecord;
-pub use rollout::{AbortRequest, QueuedRollout, RolloutRecord, RolloutState, TrackRecord, TrackStart};
+pub use rollout::{RolloutRecord, TrackRecord};
 pub use run::RunRecord;
 pub use tenant::Grant;
 

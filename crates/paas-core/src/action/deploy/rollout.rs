@@ -9,7 +9,7 @@ use super::render::Rendered;
 use super::{ReleaseStarted, StartedComponent};
 use crate::action::{Work, route, scale};
 use crate::engine::{
-    AppEnvRecord, EventKind, QueuedRollout, RolloutRecord, RoutesRecord, ScaleRecord, Stored, TemplateRecord,
+    AppEnvRecord, EventKind, RolloutView, RoutesRecord, ScaleRecord, Stored, TemplateRecord,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
@@ -18,7 +18,7 @@ use crate::model::{
 };
 use crate::name::{AppEnv, ComponentKey, ComponentName};
 use crate::port::{Expect, Revision, Scope};
-use crate::release::RolloutId;
+use crate::release::{Rollout, RolloutId};
 
 pub(in crate::action) use steer::{Steer, steer};
 
@@ -43,11 +43,9 @@ pub(in crate::action) struct Draft {
 struct Base {
     env: Environment,
     current: Option<Release>,
-    /// A release that is under way and will be superseded.
-    superseded: Option<Stored<Release>>,
-    rollout: Option<Stored<RolloutRecord>>,
-    /// Whether the draft waits for the rollout under way to end.
-    queued: bool,
+    /// The components of releases that are under way or wait.
+    under_way: BTreeSet<ComponentName>,
+    view: RolloutView,
 }
 
 impl Draft {
@@ -59,27 +57,34 @@ impl Draft {
     ) -> Result<ReleaseStarted> {
         let at = place.value.at.clone();
         let number = ReleaseNumber(place.value.last + 1);
-        let base = Base::load(work, &place).await?;
+        let mut base = Base::load(work, &place).await?;
         let live = self.scale(work, &base).await?;
-        let (mut tracks, mut notes) =
-            plan::tracks(work.services(), &at, number, work.actor(), &self, &base, &live)?;
+        let (tracks, mut notes) = plan::tracks(work.services(), &at, number, &self, &base, &live)?;
         self.notes.append(&mut notes);
-        let release = self.release(work, &at, number, &base, &live);
+        for (component, count) in &live {
+            base.view.declare(component.clone(), *count);
+        }
+        let id = RolloutId::new(work.services().next_id().simple().to_string());
+        let rollout = Rollout {
+            lockstep: true,
+            actor: work.actor().id().to_owned(),
+            reason: self.note.clone(),
+            ..Rollout::new(id.clone(), number, tracks)
+        };
+        base.submit(rollout)?;
+        let queued = base.view.active().is_none_or(|active| active.id != id);
+        if !queued {
+            base.view.follow_scale();
+            base.view.coordinate();
+        }
+        let release = self.release(work, &at, number, &base, &live, queued);
         self.store_templates(work).await?;
         work.changes().create(&release)?;
         if place.value.current.is_none() {
             self.first_routes(work, &at).await?;
         }
-        let queued = base.queued;
-        let from = place.value.current;
-        let started = self.started(&release, &base);
-        let id = RolloutId::new(work.services().next_id().simple().to_string());
-        for track in &mut tracks {
-            track.start.rollout = id.clone();
-        }
-        let actor = work.actor().id().to_owned();
-        let next = QueuedRollout { id, release: number, tracks, actor };
-        enqueue(work, &at, base, from, next).await?;
+        let started = self.started(&release, &base, queued);
+        work.store_view(base.view).await?;
         place.value.last = number.0;
         place.value.spec = Some(self.version.spec);
         work.changes().update(&place)?;
@@ -128,6 +133,7 @@ impl Draft {
         number: ReleaseNumber,
         base: &Base,
         live: &BTreeMap<ComponentName, u32>,
+        queued: bool,
     ) -> Release {
         let components = self.templates.iter().map(|(name, rendered)| {
             let instances = self.counts.get(name).or_else(|| live.get(name)).copied().unwrap_or(1);
@@ -144,7 +150,7 @@ impl Draft {
             created_by: work.actor().id().to_owned(),
             created_at: work.now(),
             note: self.note.clone(),
-            state: if base.queued { ReleaseState::Queued } else { ReleaseState::Running },
+            state: if queued { ReleaseState::Queued } else { ReleaseState::Running },
         }
     }
 
@@ -192,7 +198,7 @@ impl Draft {
         Ok(())
     }
 
-    fn started(&mut self, release: &Release, base: &Base) -> ReleaseStarted {
+    fn started(&mut self, release: &Release, base: &Base, queued: bool) -> ReleaseStarted {
         let before = |name: &ComponentName| {
             base.current.as_ref().and_then(|current| current.components.get(name)).map(|it| &it.revision)
         };
@@ -203,7 +209,7 @@ impl Draft {
         ReleaseStarted {
             at: release.at.clone(),
             number: release.number,
-            queued: base.queued,
+            queued,
             components: components.collect(),
             notes: std::mem::take(&mut self.notes),
             revision: Revision(0),
@@ -219,76 +225,46 @@ impl Base {
             Some(number) => Some(load(work, at, number).await?),
             None => None,
         };
-        let rollout = work.get::<RolloutRecord>(&RolloutRecord::key_of(at)).await?;
-        let mut base = Self { env, current, superseded: None, rollout, queued: false };
-        let Some(running) = base.rollout.as_ref().filter(|it| !it.value.state.is_terminal()) else {
-            return Ok(base);
-        };
-        match base.env.on_running {
-            OnRunning::Queue => {
-                if running.value.queue.len() >= QUEUE_MAX {
-                    return Err(Error::new(ErrorKind::QuotaExceeded, "let one more release wait")
-                        .with_context("application", at)
-                        .with_context("waiting", running.value.queue.len())
-                        .with_remedy("Wait until some have been carried out."));
-                }
-                base.queued = true;
-            }
-            OnRunning::Supersede => {
-                base.superseded = work.get::<Release>(&Release::key_of(at, running.value.release)).await?;
-            }
-            OnRunning::Reject => {
-                let remedy = match place.value.current {
-                    Some(current) => format!("Wait for it, or abort it, which returns to release {current}."),
-                    None => "Wait for it, or abort it.".to_owned(),
-                };
-                return Err(Error::new(ErrorKind::Conflict, "make a release while another one is under way")
-                    .with_context("application", at)
-                    .with_context("under way", running.value.release)
-                    .with_remedy(remedy));
-            }
+        let view = RolloutView::of(work.services(), place.clone()).await?;
+        let coordinator = view.coordinator();
+        let under_way =
+            coordinator.active.iter().chain(&coordinator.queue).flat_map(|rollout| &rollout.tracks);
+        let under_way = under_way.map(|track| track.track.component.component.clone()).collect();
+        Ok(Self { env, current, under_way, view })
+    }
+
+    /// The components that have tracks now, or will before this release begins.
+    fn components(&self) -> impl Iterator<Item = &ComponentName> {
+        let current: BTreeSet<&ComponentName> =
+            self.current.iter().flat_map(|release| release.components.keys()).collect();
+        let others: Vec<&ComponentName> =
+            self.under_way.iter().filter(|name| !current.contains(name)).collect();
+        current.into_iter().chain(others)
+    }
+
+    /// Takes the rollout in as the environment's policy says.
+    fn submit(&mut self, rollout: Rollout) -> Result<()> {
+        let at = &self.view.at().clone();
+        let waiting = self.view.coordinator().queue.len();
+        if self.env.on_running == OnRunning::Queue && waiting >= QUEUE_MAX {
+            return Err(Error::new(ErrorKind::QuotaExceeded, "let one more release wait")
+                .with_context("application", at)
+                .with_context("waiting", waiting)
+                .with_remedy("Wait until some have been carried out."));
         }
-        Ok(base)
+        self.view.submit(rollout, self.env.on_running).map_err(|refused| {
+            let remedy = match &self.current {
+                Some(current) => {
+                    format!("Wait for it, or abort it, which returns to release {}.", current.number)
+                }
+                None => "Wait for it, or abort it.".to_owned(),
+            };
+            Error::new(ErrorKind::Conflict, "make a release while another one is under way")
+                .with_context("application", at)
+                .with_source(refused)
+                .with_remedy(remedy)
+        })
     }
-
-    /// The components that have tracks now and may not be in the draft.
-    fn components(&self) -> BTreeSet<&ComponentName> {
-        let releases = self.current.iter().chain(self.superseded.iter().map(|stored| &stored.value));
-        releases.flat_map(|release| release.components.keys()).collect()
-    }
-}
-
-/// Lets the rollout begin, in the place of the one under way if that is superseded, or lets it wait.
-async fn enqueue(
-    work: &mut Work<'_>,
-    at: &AppEnv,
-    base: Base,
-    from: Option<ReleaseNumber>,
-    next: QueuedRollout,
-) -> Result<()> {
-    let now = work.now();
-    let Some(mut stored) = base.rollout else {
-        return work.changes().create(&RolloutRecord::new(at.clone(), next, from, now));
-    };
-    if base.queued {
-        stored.value.queue.push(next);
-        return work.changes().update(&stored);
-    }
-    // Those that waited for the superseded one are superseded with it.
-    let mut superseded: Vec<Stored<Release>> = base.superseded.into_iter().collect();
-    for waiting in &stored.value.queue {
-        superseded.extend(work.get::<Release>(&Release::key_of(at, waiting.release)).await?);
-    }
-    for mut old in superseded {
-        let reason = format!("superseded by release {}", next.release);
-        let message = format!("release {} was {reason}", old.value.number);
-        let number = old.value.number;
-        old.value.state = ReleaseState::Aborted { at: now, reason };
-        work.changes().update(&old)?;
-        work.event(EventKind::ReleaseAborted, Scope::AppEnv(at.clone()), message).release = Some(number);
-    }
-    stored.value = RolloutRecord::new(at.clone(), next, from, now);
-    work.changes().update(&stored)
 }
 
 fn describe(release: &Release, queued: bool) -> String {

@@ -45,9 +45,11 @@ pub async fn prune(services: &Services, at: &AppEnv) -> Result<()> {
         .map(|(name, component)| (name.clone(), component.revision.clone()))
         .collect();
     if let Some(rollout) = collections.get::<RolloutRecord>(&RolloutRecord::key_of(at)).await? {
-        revisions.extend(
-            rollout.value.revisions().map(|(track, it)| (track.component.component.clone(), it.clone())),
-        );
+        let coordinator = rollout.value.coordinator;
+        for track in coordinator.active.iter().chain(&coordinator.queue).flat_map(|rollout| &rollout.tracks) {
+            let name = &track.track.component.component;
+            revisions.extend(track.to.iter().map(|to| (name.clone(), to.revision.clone())));
+        }
     }
     for track in collections.children::<TrackRecord>(below.as_str()).await? {
         let name = track.value.state.track.component.component.clone();

@@ -11,14 +11,15 @@ use super::{
 };
 use crate::action::ReleaseSummary;
 use crate::engine::{
-    AppEnvRecord, AppRecord, RolloutRecord, RolloutState, RoutesRecord, ScaleRecord, Services, Stored,
-    TrackRecord,
+    AppEnvRecord, AppRecord, RolloutRecord, RoutesRecord, ScaleRecord, Services, Stored, TrackRecord,
 };
 use crate::error::{Error, Result};
-use crate::model::{AppSpec, Component, ComponentKind, Environment, Release, ReleaseNumber, RevisionId};
+use crate::model::{
+    AppSpec, Component, ComponentKind, Environment, Release, ReleaseNumber, ReleaseState, RevisionId,
+};
 use crate::name::{AppEnv, ClusterName, ComponentName, TrackKey};
 use crate::port::{InstancePhase, RouteBinding, ServiceObservation, SetObservation, TrackObservation};
-use crate::release::{Phase, TrackState};
+use crate::release::{Coordinator, Hold, Phase, Rollout, RolloutPhase, TrackState};
 
 /// How long a cluster may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -67,7 +68,7 @@ struct Documents {
     place: AppEnvRecord,
     current: Option<Release>,
     newest: Option<Release>,
-    rollout: Option<RolloutRecord>,
+    rollouts: Coordinator,
     scales: BTreeMap<ComponentName, ScaleRecord>,
     tracks: BTreeMap<TrackKey, TrackState>,
     routes: Vec<crate::model::RouteSpec>,
@@ -84,8 +85,10 @@ impl Documents {
             Ok(found.map(|release| release.value))
         };
         let current = release(place.current).await?;
-        let rollout = collections.get::<RolloutRecord>(&RolloutRecord::key_of(&at)).await?.map(|it| it.value);
-        let newest = release(rollout.as_ref().map(|rollout| rollout.release)).await?;
+        let rollouts = collections.get::<RolloutRecord>(&RolloutRecord::key_of(&at)).await?;
+        let rollouts = rollouts.map(|it| it.value.coordinator).unwrap_or_default();
+        let shown = rollouts.active.as_ref().or(rollouts.last.as_ref());
+        let newest = release(shown.map(|rollout| rollout.release)).await?;
         let scales = collections.children::<ScaleRecord>(at.to_string()).await?;
         let tracks = collections.children::<TrackRecord>(at.to_string()).await?;
         let routes = collections.get::<RoutesRecord>(&RoutesRecord::key_of(&at)).await?;
@@ -93,7 +96,7 @@ impl Documents {
             env,
             current,
             newest,
-            rollout,
+            rollouts,
             scales: scales.into_iter().map(|it| (it.value.component.component.clone(), it.value)).collect(),
             tracks: tracks.into_iter().map(|it| (it.value.state.track.clone(), it.value.state)).collect(),
             routes: routes.map(|it| it.value.routes).unwrap_or_default(),
@@ -104,7 +107,7 @@ impl Documents {
     /// The components that there are or shall be: those of the release under way, or else of the current one, and any
     /// that still has a track.
     fn components(&self) -> Vec<(ComponentName, ComponentKind)> {
-        let under_way = self.rollout.as_ref().is_some_and(|rollout| !rollout.state.is_terminal());
+        let under_way = self.rollouts.active.is_some();
         let specs =
             [self.newest.as_ref().filter(|_| under_way || self.current.is_none()), self.current.as_ref()];
         let mut seen = BTreeSet::new();
@@ -181,24 +184,36 @@ impl Documents {
     }
 
     fn rollout_status(&self) -> Option<RolloutStatus> {
-        let rollout = self.rollout.as_ref()?;
-        let (state, reason) = match &rollout.state {
-            RolloutState::Running => ("running", None),
-            RolloutState::Aborting { reason } => ("aborting", Some(reason.clone())),
-            RolloutState::Aborted { reason, .. } => ("aborted", Some(reason.clone())),
-            // What is committed is the current release, and nothing more is to be said of it.
-            RolloutState::Committed { .. } => return None,
+        let rollout = self.rollouts.active.as_ref().or(self.rollouts.last.as_ref())?;
+        let (state, reason) = match &rollout.phase {
+            RolloutPhase::Queued | RolloutPhase::Running | RolloutPhase::Superseding => ("running", None),
+            RolloutPhase::RollingBack(reason) => ("aborting", Some(reason)),
+            RolloutPhase::Aborted(reason) => ("aborted", Some(reason)),
+            RolloutPhase::Succeeded => return None,
+        };
+        // What is committed is the current release, and nothing more is to be said of it.
+        if rollout.committed && state == "running" {
+            return None;
+        }
+        let release = self.newest.as_ref()?;
+        // An attempt that was aborted before the current release was made is history.
+        if state == "aborted" && self.place.current.is_some_and(|current| current > rollout.release) {
+            return None;
+        }
+        let reason = match &release.state {
+            ReleaseState::Aborted { reason, .. } => Some(reason.clone()),
+            _ => reason.map(ToString::to_string),
         };
         Some(RolloutStatus {
             release: rollout.release,
-            from: rollout.from,
+            from: self.place.current,
             state: state.to_owned(),
             reason,
-            paused: rollout.paused,
+            paused: self.tracks.values().any(|track| track.holds.contains(&Hold::UserPause)),
             attempt: rollout.attempt,
             actor: rollout.actor.clone(),
-            started_at: rollout.started_at,
-            queue: rollout.queue.iter().map(|queued| queued.release).collect(),
+            started_at: release.created_at,
+            queue: self.rollouts.queue.iter().map(|queued| queued.release).collect(),
         })
     }
 
@@ -231,7 +246,7 @@ impl Documents {
     /// Whether the component belongs to the newest declaration that is or becomes current.
     fn is_declared(&self, name: &ComponentName) -> bool {
         let has = |spec: &AppSpec| spec.components.iter().any(|component| component.name == *name);
-        let under_way = self.rollout.as_ref().is_some_and(|rollout| rollout.state == RolloutState::Running);
+        let under_way = self.rollouts.active.as_ref().is_some_and(Rollout::can_abort);
         let newest = self.newest.as_ref().filter(|_| under_way);
         newest.or(self.current.as_ref()).is_some_and(|release| has(&release.version.spec))
     }

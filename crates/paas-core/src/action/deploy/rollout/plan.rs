@@ -1,19 +1,18 @@
-//! How each track of a release starts.
+//! How each track of a release gets there, and back.
 
 use std::collections::BTreeMap;
 
 use super::{Base, Draft};
-use crate::engine::{ScaleRecord, Services, TrackStart};
+use crate::engine::{ScaleRecord, Services};
 use crate::error::{Error, Fault, Result};
 use crate::model::{
     Component, ComponentKind, Environment, ReleaseNumber, ReleaseOrigin, StrategySpec, Target,
 };
 use crate::name::{AppEnv, ComponentName};
 use crate::release::{
-    CommitMode, Hold, Plan, PlanError, RollbackJump, RolloutId, RunOnce, Seconds, StartRollout,
-    Strategy as _, StrategyContext, TakeNote, TrackVersion,
+    Plan, PlanError, RollbackJump, RolloutTrack, RunOnce, Seconds, Strategy as _, StrategyContext, TakeNote,
+    TrackVersion,
 };
-use crate::tenancy::Actor;
 
 /// How a release proceeds where its components do not say.
 pub(super) fn release_strategy(draft: &Draft, env: &Environment) -> StrategySpec {
@@ -21,86 +20,59 @@ pub(super) fn release_strategy(draft: &Draft, env: &Environment) -> StrategySpec
     declared.unwrap_or(&env.strategy).clone()
 }
 
-/// How each track starts, and what the user should know about it.
+/// Every track of the application, and what the user should know about the way.
 pub(super) fn tracks(
     services: &Services,
     at: &AppEnv,
     number: ReleaseNumber,
-    actor: &Actor,
     draft: &Draft,
     base: &Base,
     live: &BTreeMap<ComponentName, u32>,
-) -> Result<(Vec<TrackStart>, Vec<String>)> {
+) -> Result<(Vec<RolloutTrack>, Vec<String>)> {
     let mut tracks = Vec::new();
     let mut faults = Vec::new();
     let mut notes = Vec::new();
-    let revision_now = |name: &ComponentName| {
-        base.current.as_ref().and_then(|current| current.components.get(name)).map(|it| &it.revision)
-    };
-    let changes = |name: &ComponentName| {
-        draft.templates.get(name).is_some_and(|rendered| revision_now(name) != Some(&rendered.revision))
-    };
-    let start = |name: &ComponentName, plan: Plan, to: Option<TrackVersion>, target: &Target| StartRollout {
-        // The coordinator writes the one commit of all tracks.
-        commit: CommitMode::Lockstep { granted: false },
-        count_on_commit: draft.counts.get(name).map(|count| on(*count, at, name, target)),
-        actor: actor.id().to_owned(),
-        reason: draft.note.clone(),
-        ..StartRollout::new(RolloutId::new(""), to, plan)
-    };
     for (i, component) in draft.version.spec.components.iter().enumerate() {
         let Some(rendered) = draft.templates.get(&component.name) else { continue };
-        let to = TrackVersion { release: number, revision: rendered.revision.clone() };
-        let after: Vec<ComponentName> = component
-            .depends_on
-            .iter()
-            .map(|dependency| dependency.component.clone())
-            .filter(|name| changes(name) && changes(&component.name))
-            .collect();
+        let now = base.current.as_ref().and_then(|current| current.components.get(&component.name));
+        let changes = now.is_some_and(|now| now.revision != rendered.revision);
         for target in &base.env.targets {
-            let plan = match compile(services, draft, base, component, target) {
-                Ok(plan) => plan,
+            let (plan, back) = match compile(services, draft, base, component, target) {
+                Ok(plans) => plans,
                 Err(error) => {
                     let message = format!("makes no valid plan: {error}");
                     faults.push(Fault::new(format!("components[{i}].strategy"), message));
                     continue;
                 }
             };
-            let count = live.get(&component.name).copied().unwrap_or(1);
-            if plan.may_interrupt
-                && revision_now(&component.name).is_some()
-                && changes(&component.name)
-                && count > 0
-            {
-                let note =
-                    format!("{} may be interrupted for a moment: its strategy allows that", component.name);
-                if !notes.contains(&note) {
-                    notes.push(note);
-                }
+            let runs = live.get(&component.name).is_some_and(|count| *count > 0);
+            let note =
+                format!("{} may be interrupted for a moment: its strategy allows that", component.name);
+            if plan.may_interrupt && changes && runs && !notes.contains(&note) {
+                notes.push(note);
             }
-            let mut start = start(&component.name, plan, Some(to.clone()), target);
-            start.holds = after.iter().cloned().map(Hold::Dependency).collect();
-            let track = at.component(component.name.clone()).on(target.cluster.clone());
-            tracks.push(TrackStart { track, start, after: after.clone() });
+            let key = at.component(component.name.clone());
+            tracks.push(RolloutTrack {
+                count_on_commit: draft.counts.get(&component.name).map(|count| {
+                    ScaleRecord { component: key.clone(), count: *count, version: 0 }.on(target)
+                }),
+                track: key.on(target.cluster.clone()),
+                depends_on: component.depends_on.iter().map(|it| it.component.clone()).collect(),
+                to: Some(TrackVersion { release: number, revision: rendered.revision.clone() }),
+                plan,
+                back,
+            });
         }
     }
-    for name in base.components() {
-        if draft.templates.contains_key(name) {
-            continue;
-        }
+    for name in base.components().filter(|name| !draft.templates.contains_key(*name)) {
         for target in &base.env.targets {
-            let track = at.component(name.clone()).on(target.cluster.clone());
-            let context = StrategyContext::new(router_shares(services, target));
-            let plan = match (TakeNote {}).compile(&context) {
-                Ok(plan) => plan,
+            match removal(services, at, base, name, target) {
+                Ok(track) => tracks.push(track),
                 Err(error) => {
-                    faults
-                        .push(Fault::new("", format!("the removal of {name} makes no valid plan: {error}")));
-                    continue;
+                    let message = format!("the removal of {name} makes no valid plan: {error}");
+                    faults.push(Fault::new("components", message));
                 }
-            };
-            let start = start(name, plan, None, target);
-            tracks.push(TrackStart { track, start, after: Vec::new() });
+            }
         }
     }
     if faults.is_empty() {
@@ -110,37 +82,58 @@ pub(super) fn tracks(
     }
 }
 
-fn on(count: u32, at: &AppEnv, name: &ComponentName, target: &Target) -> u32 {
-    ScaleRecord { component: at.component(name.clone()), count, version: 0 }.on(target)
+/// A component that the release does not have any more; those that called it change first.
+fn removal(
+    services: &Services,
+    at: &AppEnv,
+    base: &Base,
+    name: &ComponentName,
+    target: &Target,
+) -> Result<RolloutTrack, PlanError> {
+    let callers = base.current.iter().flat_map(|current| &current.version.spec.components);
+    let callers = callers.filter(|component| component.depends_on.iter().any(|it| it.component == *name));
+    let context = StrategyContext::new(shares_traffic(services, target));
+    Ok(RolloutTrack {
+        track: at.component(name.clone()).on(target.cluster.clone()),
+        depends_on: callers.map(|component| component.name.clone()).collect(),
+        to: None,
+        plan: TakeNote {}.compile(&context)?,
+        back: RollbackJump::default().compile(&context)?,
+        count_on_commit: None,
+    })
 }
 
 /// Whether the cluster's router shares traffic out between revisions.
-fn router_shares(services: &Services, target: &Target) -> bool {
+fn shares_traffic(services: &Services, target: &Target) -> bool {
     services.clusters().get(&target.cluster).is_some_and(|ports| ports.router.capabilities().weights)
 }
 
+/// The way there and the way back.
 fn compile(
     services: &Services,
     draft: &Draft,
     base: &Base,
     component: &Component,
     target: &Target,
-) -> Result<Plan, PlanError> {
-    let context =
-        StrategyContext::new(router_shares(services, target) && component.kind == ComponentKind::Service);
+) -> Result<(Plan, Plan), PlanError> {
+    let traffic = shares_traffic(services, target) && component.kind == ComponentKind::Service;
+    let context = StrategyContext::new(traffic);
     let release_wide = release_strategy(draft, &base.env);
     let declared = component.strategy.as_ref().filter(|_| draft.strategy.is_none()).unwrap_or(&release_wide);
     let timed = with_times(context, declared);
     if component.kind == ComponentKind::Job {
-        return RunOnce::default().compile(&timed);
+        return Ok((RunOnce::default().compile(&timed)?, TakeNote {}.compile(&timed)?));
     }
-    match (draft.origin, declared) {
+    let back = match declared {
+        StrategySpec::Rolling { .. } => RollbackJump::default().compile(&timed)?,
         // A strategy that may not run both versions at once may not do so on the way back either.
-        (ReleaseOrigin::Rollback { .. }, StrategySpec::Rolling { .. }) => {
-            RollbackJump::default().compile(&timed)
-        }
-        _ => declared.compile(&context),
-    }
+        StrategySpec::Recreate { .. } => declared.compile(&context)?,
+    };
+    let plan = match draft.origin {
+        ReleaseOrigin::Rollback { .. } => back.clone(),
+        _ => declared.compile(&context)?,
+    };
+    Ok((plan, back))
 }
 
 /// The context with the times that a strategy declares.

@@ -1,11 +1,11 @@
 //! What users ask of a release that is under way, or was.
 
 use crate::action::Work;
-use crate::engine::{AbortRequest, AppEnvRecord, EventKind, RolloutRecord, RolloutState};
+use crate::engine::{EventKind, RolloutView};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Release, ReleaseState};
 use crate::name::AppEnv;
 use crate::port::Scope;
+use crate::release::{AbortReason, Command, Hold, TrackState};
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,78 +16,49 @@ pub(in crate::action) enum Steer {
     Resume,
 }
 
-/// Notes what is asked in the rollout's record; its coordinator carries it out.
+/// Does what is asked to the rollout and its tracks.
 pub(in crate::action) async fn steer(work: &mut Work<'_>, at: &AppEnv, steer: Steer) -> Result<()> {
-    let Some(mut rollout) = work.get::<RolloutRecord>(&RolloutRecord::key_of(at)).await? else {
-        return match steer {
-            // An abort with nothing under way does nothing.
-            Steer::Abort { .. } => Ok(()),
-            _ => Err(nothing_under_way(at)),
-        };
+    let place = work.live_place(at).await?;
+    let mut view = RolloutView::of(work.services(), place).await?;
+    let active = view.active().map(|rollout| rollout.release);
+    let refused = |operation: &'static str, why: String| {
+        Error::new(ErrorKind::Conflict, operation).with_context("application", at).with_source(why)
     };
-    let number = rollout.value.release;
-    let running = matches!(rollout.value.state, RolloutState::Running);
-    let message = match steer {
-        Steer::Abort { reason } => {
-            if rollout.value.state.is_terminal() || rollout.value.abort.is_some() {
-                return Ok(());
-            }
-            let message = if reason.is_empty() {
-                format!("the abort of release {number} was asked for")
-            } else {
-                format!("the abort of release {number} was asked for: {reason}")
-            };
-            rollout.value.abort =
-                Some(AbortRequest { by: work.actor().id().to_owned(), at: work.now(), reason });
-            rollout.value.paused = false;
-            message
+    let message = match (&steer, active) {
+        // An abort with nothing under way does nothing.
+        (Steer::Abort { .. }, None) => return Ok(()),
+        (Steer::Abort { reason }, Some(number)) => {
+            view.abort(AbortReason::User(reason.clone()))
+                .map_err(|why| refused("abort the release", why.to_string()))?;
+            view.coordinate();
+            format!("{} aborts release {number}", work.actor())
         }
-        Steer::Retry => {
-            let RolloutState::Aborted { .. } = rollout.value.state else {
-                return Err(Error::new(ErrorKind::Conflict, "try a release again that was not aborted")
-                    .with_context("application", at)
-                    .with_context("release", number));
-            };
-            let place = work.need::<AppEnvRecord>(&AppEnvRecord::key_of(at), "application", at).await?;
-            if place.value.last != number.0 {
-                return Err(Error::new(ErrorKind::Conflict, "try a release again after a newer one")
-                    .with_context("application", at)
-                    .with_context("release", number)
-                    .with_context("newest", place.value.last)
-                    .with_remedy("Make a new release instead."));
-            }
-            let mut release = work.need::<Release>(&Release::key_of(at, number), "release", number).await?;
-            release.value.state = ReleaseState::Running;
-            work.changes().update(&release)?;
-            rollout.value.attempt += 1;
-            for track in &mut rollout.value.tracks {
-                track.start.attempt = rollout.value.attempt;
-            }
-            rollout.value.abort = None;
-            rollout.value.paused = false;
-            rollout.value.from = place.value.current;
-            rollout.value.state = RolloutState::Running;
-            format!("release {number} is tried again, attempt {}", rollout.value.attempt)
+        (Steer::Retry, _) => {
+            view.retry().map_err(|why| refused("try the release again", why.to_string()))?;
+            view.coordinate();
+            let number = view.active().map(|rollout| rollout.release.to_string()).unwrap_or_default();
+            format!("{} tries release {number} again", work.actor())
         }
-        Steer::Pause | Steer::Resume if !running => return Err(nothing_under_way(at)),
-        Steer::Pause => {
-            if std::mem::replace(&mut rollout.value.paused, true) {
-                return Ok(());
-            }
-            format!("release {number} was paused")
+        (Steer::Pause | Steer::Resume, None) => {
+            return Err(refused("steer a release", "none is under way".to_owned()));
         }
-        Steer::Resume => {
-            // A resume also ends a pause of the plan, so it is passed on though nobody paused.
-            rollout.value.paused = false;
-            rollout.value.resumed += 1;
-            format!("release {number} may go on")
+        (Steer::Pause, Some(number)) => {
+            view.command(&Command::Pause, TrackState::is_rolling_out)
+                .map_err(|why| refused("pause the release", why.to_string()))?;
+            if !view.tracks().any(|track| track.holds.contains(&Hold::UserPause)) {
+                let why = format!("release {number} is on its way back, or has committed");
+                return Err(refused("pause the release", why));
+            }
+            format!("{} paused release {number}", work.actor())
+        }
+        (Steer::Resume, Some(number)) => {
+            view.command(&Command::Resume, TrackState::is_rolling_out)
+                .map_err(|why| refused("let the release go on", why.to_string()))?;
+            format!("{} lets release {number} go on", work.actor())
         }
     };
-    work.changes().update(&rollout)?;
-    work.event(EventKind::ReleaseProgressed, Scope::AppEnv(at.clone()), message).release = Some(number);
+    let number = view.active().map(|rollout| rollout.release).or(active);
+    work.store_view(view).await?;
+    work.event(EventKind::ReleaseProgressed, Scope::AppEnv(at.clone()), message).release = number;
     Ok(())
-}
-
-fn nothing_under_way(at: &AppEnv) -> Error {
-    Error::new(ErrorKind::Conflict, "steer a release when none is under way").with_context("application", at)
 }

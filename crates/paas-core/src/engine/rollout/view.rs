@@ -1,0 +1,296 @@
+//! The rollouts of an application in an environment with its tracks, as read.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::effect;
+use crate::engine::{
+    AppEnvRecord, Changes, EventRecord, RolloutRecord, ScaleRecord, Services, Stored, TrackRecord,
+};
+use crate::error::Result;
+use crate::model::{Environment, OnRunning, Target};
+use crate::name::{AppEnv, ComponentName, TrackKey};
+use crate::release::{
+    AbortReason, Command, Coordinator, Detach, Refused, Rollout, RolloutEvent, RolloutPhase, RolloutRefused,
+    TrackState, coordinate,
+};
+
+/// The rollouts of an application in an environment with its tracks, as read, to be changed in one transaction.
+#[derive(Debug, Clone)]
+pub struct RolloutView {
+    pub(super) place: Stored<AppEnvRecord>,
+    rollout: Stored<RolloutRecord>,
+    tracks: BTreeMap<TrackKey, Stored<TrackRecord>>,
+    targets: Vec<Target>,
+    counts: BTreeMap<ComponentName, u32>,
+    before: Coordinator,
+    states_before: BTreeMap<TrackKey, TrackState>,
+    events: Vec<RolloutEvent>,
+    now: Timestamp,
+}
+
+impl RolloutView {
+    /// Reads everything; nothing if the application has not been configured or deployed in the environment.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn load(services: &Services, at: &AppEnv) -> Result<Option<Self>> {
+        let place = services.collections().get::<AppEnvRecord>(&AppEnvRecord::key_of(at)).await?;
+        match place {
+            Some(place) => Self::of(services, place).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads what belongs to `place`.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn of(services: &Services, place: Stored<AppEnvRecord>) -> Result<Self> {
+        let at = place.value.at.clone();
+        let collections = services.collections();
+        let rollout =
+            collections.get::<RolloutRecord>(&RolloutRecord::key_of(&at)).await?.unwrap_or_else(|| {
+                Stored::new(RolloutRecord { at: at.clone(), coordinator: Coordinator::default() })
+            });
+        let env = collections.get::<Environment>(&Environment::key_of(&at.env_ref())).await?;
+        let scales = collections.children::<ScaleRecord>(at.to_string()).await?;
+        let tracks: BTreeMap<TrackKey, Stored<TrackRecord>> = collections
+            .children::<TrackRecord>(at.to_string())
+            .await?
+            .into_iter()
+            .map(|track| (track.value.state.track.clone(), track))
+            .collect();
+        Ok(Self {
+            before: rollout.value.coordinator.clone(),
+            states_before: tracks.iter().map(|(key, it)| (key.clone(), it.value.state.clone())).collect(),
+            place,
+            rollout,
+            tracks,
+            targets: env.map(|env| env.value.targets).unwrap_or_default(),
+            counts: scales.into_iter().map(|it| (it.value.component.component, it.value.count)).collect(),
+            events: Vec::new(),
+            now: services.now(),
+        })
+    }
+
+    /// The application in its environment.
+    pub fn at(&self) -> &AppEnv {
+        &self.place.value.at
+    }
+
+    /// The coordinator's state.
+    pub fn coordinator(&self) -> &Coordinator {
+        &self.rollout.value.coordinator
+    }
+
+    /// The rollout under way.
+    pub fn active(&self) -> Option<&Rollout> {
+        self.coordinator().active.as_ref()
+    }
+
+    /// The tracks' states.
+    pub fn tracks(&self) -> impl Iterator<Item = &TrackState> {
+        self.tracks.values().map(|track| &track.value.state)
+    }
+
+    /// Whether the application is being deleted.
+    pub fn is_deleting(&self) -> bool {
+        self.place.value.deleting.is_some()
+    }
+
+    /// Says how many instances of a component there shall be, for tracks that do not exist yet.
+    pub fn declare(&mut self, component: ComponentName, count: u32) {
+        self.counts.insert(component, count);
+    }
+
+    /// Takes a rollout in, as the environment's policy says.
+    ///
+    /// # Errors
+    /// [`RolloutRefused`] by the policy [`OnRunning::Reject`].
+    pub fn submit(&mut self, rollout: Rollout, policy: OnRunning) -> Result<(), RolloutRefused> {
+        let (state, events) = self.coordinator().submit(rollout, policy)?;
+        self.take(state, events);
+        Ok(())
+    }
+
+    /// Gives the active rollout up.
+    ///
+    /// # Errors
+    /// [`RolloutRefused`] once it is committed.
+    pub fn abort(&mut self, reason: AbortReason) -> Result<(), RolloutRefused> {
+        let (state, events) = self.coordinator().abort(reason)?;
+        self.take(state, events);
+        Ok(())
+    }
+
+    /// Tries the last rollout again.
+    ///
+    /// # Errors
+    /// [`RolloutRefused`] if it was not aborted, or another one is under way.
+    pub fn retry(&mut self) -> Result<(), RolloutRefused> {
+        let (state, events) = self.coordinator().retry()?;
+        self.take(state, events);
+        Ok(())
+    }
+
+    /// Applies a command to every track that `which` selects.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub fn command(&mut self, command: &Command, which: impl Fn(&TrackState) -> bool) -> Result<(), Refused> {
+        for track in self.tracks.values_mut().filter(|track| which(&track.value.state)) {
+            track.value.state = track.value.state.apply(command, self.now)?.0;
+        }
+        Ok(())
+    }
+
+    /// Makes the tracks of the environment's clusters have the declared numbers of instances, and rollouts keep a number
+    /// that was declared after they began.
+    pub fn scale(&mut self, component: &ComponentName, count: u32) {
+        self.counts.insert(component.clone(), count);
+        let targets = self.targets.clone();
+        let on = |track: &TrackKey| within(&targets, track, count);
+        for track in self.tracks.values_mut() {
+            let state = &mut track.value.state;
+            let wanted = on(&state.track);
+            if state.track.component.component == *component
+                && let Some(rollout) = state.rollout.as_mut().filter(|rollout| !rollout.committed)
+            {
+                rollout.count_on_commit = rollout.count_on_commit.map(|_| wanted);
+            }
+        }
+        let coordinator = &mut self.rollout.value.coordinator;
+        for rollout in coordinator.active.iter_mut().chain(&mut coordinator.queue) {
+            for track in rollout.tracks.iter_mut().filter(|it| it.track.component.component == *component) {
+                track.count_on_commit = track.count_on_commit.map(|_| on(&track.track));
+            }
+        }
+        self.follow_scale();
+    }
+
+    /// Makes every track have the declared number of instances, and be offline or not as declared.
+    pub fn follow_scale(&mut self) {
+        for track in self.tracks.values_mut() {
+            let component = &track.value.state.track.component.component;
+            let mut commands = Vec::new();
+            if let Some(count) = self.counts.get(component) {
+                commands
+                    .push(Command::Scale { count: within(&self.targets, &track.value.state.track, *count) });
+            }
+            let offline = self.place.value.offline.contains(component);
+            commands.push(if offline { Command::Offline } else { Command::Online });
+            apply(&mut track.value.state, &commands, self.now);
+        }
+    }
+
+    /// Takes every track out of management, leaving nothing behind.
+    pub fn detach(&mut self) {
+        for track in self.tracks.values_mut() {
+            apply(&mut track.value.state, &[Command::Detach { mode: Detach::Delete }], self.now);
+        }
+    }
+
+    /// Lets the coordinator decide, and applies its commands to the tracks.
+    pub fn coordinate(&mut self) {
+        // Each round may make the next one possible; the number of rounds is bounded by the phases of a rollout, and what
+        // is left is done the next time.
+        for _ in 0..8 {
+            let states = self.tracks.iter().map(|(key, it)| (key.clone(), it.value.state.clone())).collect();
+            let decided = coordinate(self.coordinator(), &states);
+            let quiet = decided.state == *self.coordinator() && decided.commands.is_empty();
+            let mut applied = false;
+            for (key, command) in decided.commands {
+                let now = self.now;
+                let state = self.track(&key);
+                match state.apply(&command, now) {
+                    Ok((next, _)) => {
+                        applied |= next != *state;
+                        *state = next;
+                    }
+                    Err(refused) => {
+                        tracing::debug!(track = %key, ?command, %refused, "a track refused a command for now");
+                    }
+                }
+            }
+            let changed = decided.state != *self.coordinator();
+            self.take(decided.state, decided.events);
+            if quiet || !(applied || changed) {
+                return;
+            }
+        }
+    }
+
+    /// The state of a track, made if there is none.
+    fn track(&mut self, key: &TrackKey) -> &mut TrackState {
+        let component = &key.component.component;
+        let count = self.counts.get(component).map_or(1, |count| within(&self.targets, key, *count));
+        let offline = self.place.value.offline.contains(component);
+        let now = self.now;
+        let stored = self.tracks.entry(key.clone()).or_insert_with(|| {
+            let mut state = TrackState::new(key.clone(), count);
+            if offline {
+                apply(&mut state, &[Command::Offline], now);
+            }
+            Stored::new(TrackRecord { state })
+        });
+        &mut stored.value.state
+    }
+
+    fn take(&mut self, state: Coordinator, events: Vec<RolloutEvent>) {
+        self.rollout.value.coordinator = state;
+        self.events.extend(events);
+    }
+
+    /// Whether a rollout ended since the view was read.
+    pub fn has_ended_any(&self) -> bool {
+        self.events.iter().any(|event| {
+            let terminal =
+                |phase: &RolloutPhase| matches!(phase, RolloutPhase::Succeeded | RolloutPhase::Aborted(_));
+            matches!(event, RolloutEvent::Entered { phase, .. } if terminal(phase))
+        })
+    }
+
+    /// Prepares what changed: the coordinator, the tracks, and what both mean for the releases' records. Everything that was
+    /// decided upon must still be so. The answer is the events to store with it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn store(self, services: &Services, changes: &mut Changes) -> Result<Vec<EventRecord>> {
+        let mut any = self.rollout.value.coordinator != self.before;
+        if any || !self.events.is_empty() {
+            changes.update(&self.rollout)?;
+        }
+        for (key, track) in &self.tracks {
+            if self.states_before.get(key) != Some(&track.value.state) {
+                changes.update(track)?;
+                any = true;
+            }
+        }
+        if !any {
+            return Ok(Vec::new());
+        }
+        changes.expect(self.rollout.unchanged());
+        for track in self.tracks.values().filter(|track| track.exists()) {
+            changes.expect(track.unchanged());
+        }
+        let after = self.rollout.value.coordinator.clone();
+        effect::store(services, changes, self.place, &self.before, &after, &self.events, self.now).await
+    }
+}
+
+/// The number of instances on a track's cluster, within the bounds that the environment sets there.
+fn within(targets: &[Target], track: &TrackKey, count: u32) -> u32 {
+    let scale = ScaleRecord { component: track.component.clone(), count, version: 0 };
+    targets.iter().find(|target| target.cluster == track.cluster).map_or(count, |target| scale.on(target))
+}
+
+/// Applies commands that a track refuses only while it is on its way out, when they do not matter any more.
+fn apply(state: &mut TrackState, commands: &[Command], now: Timestamp) {
+    for command in commands {
+        if let Ok((next, _)) = state.apply(command, now) {
+            *state = next;
+        }
+    }
+}
