@@ -172,7 +172,7 @@ pub struct Revision {
     pub id: RevisionId,
     /// Its share, in relation to the others *that have a ready instance*; 0 is none at all.
     pub weight: u32,
-    /// What else is to be shown with its statistics, such as the number of its release.
+    /// For whoever reads the config back, such as the number of its release.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
 }
@@ -329,7 +329,8 @@ pub struct Dependency {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
-    /// Connections of the world and of callers that are open at once; more wait to be accepted.
+    /// Connections of the world and of callers that are open at once; more wait to be accepted. It is lowered to what
+    /// the system's limit of open files allows, two for each.
     pub connections: u32,
     /// Bytes of a request's head.
     pub header_bytes: u32,

@@ -126,7 +126,7 @@ impl Gateway {
             applied: tokio::sync::Mutex::default(),
             listeners: Mutex::default(),
             callers: Mutex::default(),
-            permits: RwLock::new(Arc::new(Semaphore::new(Limits::default().connections as usize))),
+            permits: RwLock::new(Arc::new(Semaphore::new(apply::room(&Limits::default())))),
             connections: TaskTracker::new(),
             stop: CancellationToken::new(),
             hurry: CancellationToken::new(),

@@ -1,11 +1,6 @@
 //! Small matters of the operating system: processes, stream sockets at long paths, files written whole.
 
-use std::{
-    fs::File,
-    io::{self, Write},
-    os::fd::OwnedFd,
-    path::Path,
-};
+use std::{io, os::fd::OwnedFd, path::Path};
 
 use rustix::{
     io::Errno,
@@ -53,17 +48,12 @@ pub(crate) fn connect_stream(path: &Path) -> Result<OwnedFd> {
     }
 }
 
-/// Writes a file so that after a crash either the old or the new content is there, whole.
+/// Writes a file so that after a crash of this process either the old or the new content is there, whole. It does not
+/// wait for the disk: what a gateway writes down is about processes, none of which outlives a crash of the machine.
 pub(crate) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     let fresh = path.with_extension("new");
-    let mut file = File::create(&fresh)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    std::fs::rename(&fresh, path)?;
-    if let Some(folder) = path.parent() {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
+    std::fs::write(&fresh, content)?;
+    std::fs::rename(&fresh, path)
 }
 
 /// When a process was started, in clock ticks since the boot: with its id, its identity (proc(5), field 22 of `stat`).
@@ -86,6 +76,14 @@ pub(crate) fn raise_open_files() {
     if let Err(errno) = setrlimit(Resource::Nofile, raised) {
         tracing::debug!(%errno, "the number of open files stays as it is");
     }
+}
+
+/// How many connections, each joined to another one, the limit of open files leaves room for.
+pub(crate) fn most_connections() -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    // Listeners, logs, the sockets in stock, the runtime's own.
+    (files.saturating_sub(128) / 2).max(16)
 }
 
 #[cfg(test)]

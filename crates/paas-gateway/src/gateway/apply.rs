@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use super::{Gateway, Inner, lock};
 use crate::{
     Error, ErrorKind, Result,
-    config::{self, Config, InstanceId},
+    config::{self, Config, InstanceId, Limits},
     listen::Inherited,
     table::Table,
     unix,
@@ -111,7 +111,7 @@ impl Inner {
         let table = Table::new(config, &current, Some(&before), &self.registry);
         if table.limits.connections != before.limits.connections {
             *self.permits.write().expect("no holder of this lock panics") =
-                Arc::new(Semaphore::new(table.limits.connections as usize));
+                Arc::new(Semaphore::new(room(&table.limits)));
         }
         *self.table.write().expect("no holder of this lock panics") = Arc::new(table);
         drop(before);
@@ -186,6 +186,11 @@ impl Inner {
             }
         }
     }
+}
+
+/// How many connections of clients may be open at once.
+pub(super) fn room(limits: &Limits) -> usize {
+    (limits.connections as usize).min(unix::most_connections())
 }
 
 fn accepts(instance: &config::Instance) -> bool {

@@ -17,6 +17,9 @@ use crate::{Control, Error, ErrorKind, Result};
 /// How long a gateway may take to begin.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What the gateway itself says is put aside at its start, if it is more than this.
+const LOG_BYTES: u64 = 4 << 20;
+
 /// The command that is the gateway: a program which calls [`run`](super::run) when it is given these arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launch {
@@ -47,12 +50,17 @@ impl Launch {
 }
 
 /// The control of the gateway of a folder: of the one that runs, whatever its version, or of one that is started now. It
-/// is started in a session of its own, and outlives this process; nothing here watches over it.
+/// is started in a session of its own, in the root directory, and outlives this process; nothing here watches over it.
 ///
 /// # Errors
-/// `Conflict` if a gateway runs but does not answer, `Unavailable` if the one that was started ended at once (with the
+/// `Invalid` if the folder is not an absolute path, `Conflict` if a gateway runs but does not answer, `Unavailable` if the one that was started ended at once (with the
 /// end of its log), `Timeout` if it does not answer in time.
 pub async fn ensure_running(folder: &Path, launch: &Launch) -> Result<Control> {
+    if !folder.is_absolute() {
+        return Err(Error::new(ErrorKind::Invalid, "start the gateway")
+            .with("folder", folder.display())
+            .with_detail("give an absolute path: the gateway does not run in the current directory"));
+    }
     make_folder(folder)?;
     let control = Control::new(folder);
     if control.hello().await.is_ok() {
@@ -127,6 +135,10 @@ impl Turn {
 
 fn spawn(folder: &Path, launch: &Launch, takeover: bool) -> Result<Child> {
     let path = folder.join("gateway.log");
+    if std::fs::metadata(&path).is_ok_and(|log| log.len() > LOG_BYTES) {
+        // One that cannot be put aside grows on.
+        let _ = std::fs::rename(&path, path.with_extension("log.1"));
+    }
     let open = || OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
     let fail = |source| Error::io("open the log of the gateway", source).with("file", path.display());
     let (out, err) = (open().map_err(fail)?, open().map_err(fail)?);

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How often a request is tried at most, however many instances there are.
-const ATTEMPTS: usize = 8;
+const ATTEMPTS: usize = 32;
 
 /// Who is at the other end of a client's connection.
 #[derive(Debug)]
