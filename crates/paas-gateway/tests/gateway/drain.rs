@@ -163,3 +163,46 @@ async fn a_shutdown_lets_what_is_in_flight_end() {
     assert_eq!(slow.await.unwrap().status, StatusCode::OK);
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn instances_killed_under_load_cost_no_request_that_may_be_repeated() {
+    let spare = Upstream::start("spare").await;
+    let mut victims = Vec::new();
+    let mut all = vec![("r", spare.address)];
+    for number in 0..8 {
+        let victim = Upstream::start(&number.to_string()).await;
+        all.push(("r", victim.address));
+        victims.push(victim);
+    }
+    let (gateway, address) = gateway(config(1, &[("r", 1)], &all)).await;
+    let (stop, sent) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let (stop, sent) = (stop.clone(), sent.clone());
+            tokio::spawn(async move {
+                let mut client = Client::connect(address).await;
+                while !stop.load(SeqCst) {
+                    // Some of them are in the hands of an instance when it is killed.
+                    let request = request("PUT", "app.localhost", "/slow").body(Full::from("body")).unwrap();
+                    let said = client.try_send(request).await.unwrap();
+                    assert_eq!(said.status, StatusCode::OK, "{}", said.body);
+                    sent.fetch_add(1, SeqCst);
+                }
+            })
+        })
+        .collect();
+    // The config is never told.
+    for victim in victims {
+        let so_far = victim.requests();
+        until("it has a request", async || victim.requests() > so_far).await;
+        victim.die().await;
+    }
+    let so_far = sent.load(SeqCst);
+    until("requests go on", async || sent.load(SeqCst) > so_far + 8).await;
+    stop.store(true, SeqCst);
+    for client in clients {
+        client.await.unwrap();
+    }
+    let retries: u64 = gateway.statistics().entries.iter().map(|entry| entry.retries).sum();
+    assert!(retries >= 8, "each of them died with a request: {retries}");
+}
