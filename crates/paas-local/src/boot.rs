@@ -1,0 +1,96 @@
+//! The channel between a process of this crate and the helper that it starts: frames of JSON over a stream socket that
+//! is the helper's standard input, closed when the helper becomes another program.
+
+use std::{
+    io::{self, Read, Write},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+};
+
+use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{Failure, InstanceSpec, Secrets, cgroup::Cgroup};
+
+const MAX_FRAME: usize = 64 << 20;
+
+/// What a shim is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Boot {
+    pub secrets: Secrets,
+    pub cgroup: Option<Cgroup>,
+    /// Whether to make a user namespace; the maps are written by the starting process.
+    pub user_namespace: bool,
+}
+
+/// What a shim says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum BootReply {
+    /// The user namespace is there; write its maps, then answer with [`Mapped`].
+    NeedsMaps,
+    /// The instance runs.
+    Started {
+        pid: i32,
+    },
+    Failed(Failure),
+}
+
+/// The maps are written, or why not.
+pub(crate) type Mapped = Result<(), Failure>;
+
+/// What `__init` is told; it answers with a [`Failure`], or closes the channel by becoming the program.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Launch {
+    pub spec: InstanceSpec,
+    pub secrets: Secrets,
+    pub cgroup: Option<Cgroup>,
+    pub user_namespace: bool,
+}
+
+pub(crate) fn send<T: Serialize>(channel: &mut UnixStream, value: &T) -> io::Result<()> {
+    let bytes = serde_json::to_vec(value)?;
+    let length = u32::try_from(bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    channel.write_all(&length.to_be_bytes())?;
+    channel.write_all(&bytes)
+}
+
+/// `None` if the other side closed.
+pub(crate) fn receive<T: DeserializeOwned>(channel: &mut UnixStream) -> io::Result<Option<T>> {
+    let mut length = [0; 4];
+    match channel.read_exact(&mut length) {
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) =>
+        {
+            return Ok(None);
+        }
+        other => other?,
+    }
+    let length = u32::from_be_bytes(length) as usize;
+    if length > MAX_FRAME {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut bytes = vec![0; length];
+    channel.read_exact(&mut bytes)?;
+    Ok(Some(serde_json::from_slice(&bytes)?))
+}
+
+/// Takes the channel from standard input, which becomes `/dev/null`. The channel closes on exec.
+pub(crate) fn take_stdin() -> io::Result<UnixStream> {
+    let channel: OwnedFd = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    let null = dev_null()?;
+    rustix::stdio::dup2_stdin(&null)?;
+    Ok(channel.into())
+}
+
+pub(crate) fn dev_null() -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// A channel; the second half is for a child's standard input.
+pub(crate) fn pair() -> io::Result<(UnixStream, OwnedFd)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    Ok((ours, theirs.as_fd().try_clone_to_owned()?))
+}

@@ -1,0 +1,184 @@
+//! Becoming the image's program, and saying clearly why that failed.
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    fs::{self, File},
+    io::{self, Read},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process,
+};
+
+use super::user::Identity;
+use crate::{Failure, InstanceSpec, error::ErrorKind};
+
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The variables that a program gets.
+#[derive(Debug, Clone)]
+pub(crate) struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// In rising order of precedence: defaults, the addresses of dependencies, the specification, the secrets.
+    pub(crate) fn of_instance(
+        spec: &InstanceSpec,
+        secrets: BTreeMap<String, String>,
+        identity: &Identity,
+    ) -> Self {
+        let mut all = BTreeMap::from([
+            ("PATH".to_owned(), DEFAULT_PATH.to_owned()),
+            ("HOME".to_owned(), identity.home.clone()),
+            ("HOSTNAME".to_owned(), spec.id.to_string()),
+        ]);
+        all.extend(spec.endpoints().iter().flat_map(crate::Endpoint::env));
+        all.extend(spec.env.clone());
+        all.extend(secrets);
+        Self(all)
+    }
+
+    /// Adds or replaces variables.
+    #[must_use]
+    pub(crate) fn with(mut self, more: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.0.extend(more);
+        self
+    }
+
+    fn path(&self) -> &str {
+        self.0.get("PATH").map_or(DEFAULT_PATH, String::as_str)
+    }
+}
+
+/// Becomes the program; returns only if that failed.
+pub(crate) fn execute(args: &[String], environment: &Environment) -> Result<Infallible, Failure> {
+    let Some((name, rest)) = args.split_first().filter(|(name, _)| !name.is_empty()) else {
+        let message = "the image names no entry point, and no command was given";
+        return Err(Failure::new(ErrorKind::EntryPointMissing, message));
+    };
+    let program = find(name, environment.path())?;
+    let error = process::Command::new(&program).arg0(name).args(rest).env_clear().envs(&environment.0).exec();
+    Err(explain(&program, &error))
+}
+
+/// A name without a slash is searched for as execvp(3) does.
+fn find(name: &str, path: &str) -> Result<PathBuf, Failure> {
+    if name.contains('/') {
+        return Ok(PathBuf::from(name));
+    }
+    let mut denied = None;
+    for folder in path.split(':') {
+        let candidate = Path::new(if folder.is_empty() { "." } else { folder }).join(name);
+        if let Ok(found) = fs::metadata(&candidate) {
+            if found.is_file() && found.permissions().mode() & 0o111 != 0 {
+                return Ok(candidate);
+            }
+            denied = Some(candidate);
+        }
+    }
+    Err(match denied {
+        Some(file) => not_executable(&file),
+        None => Failure::new(
+            ErrorKind::EntryPointMissing,
+            format!("the program {name:?} is not in the image (looked in PATH {path})"),
+        ),
+    })
+}
+
+fn not_executable(program: &Path) -> Failure {
+    let why = match fs::metadata(program) {
+        Ok(found) if found.is_dir() => "it is a folder".to_owned(),
+        Ok(found) => format!(
+            "its permissions are {:o}, its owner is {}:{}",
+            found.mode() & 0o7777,
+            found.uid(),
+            found.gid()
+        ),
+        Err(error) => error.to_string(),
+    };
+    Failure::new(
+        ErrorKind::EntryPointNotExecutable,
+        format!("the program {} may not be executed: {why}", program.display()),
+    )
+}
+
+fn explain(program: &Path, error: &io::Error) -> Failure {
+    let shown = program.display();
+    match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+        Some(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {
+            if fs::symlink_metadata(program).is_err() {
+                return Failure::new(
+                    ErrorKind::EntryPointMissing,
+                    format!("the program {shown} is not in the image"),
+                );
+            }
+            let wants = match interpreter(program) {
+                Some(interpreter) => format!("its interpreter {interpreter:?} is not"),
+                None => "what it needs to run (a dynamic loader, or the target of a link) is not".to_owned(),
+            };
+            Failure::new(
+                ErrorKind::EntryPointMissing,
+                format!("the program {shown} is in the image, but {wants}"),
+            )
+        }
+        Some(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM | rustix::io::Errno::ISDIR) => {
+            not_executable(program)
+        }
+        Some(rustix::io::Errno::NOEXEC | rustix::io::Errno::LIBBAD) => Failure::new(
+            ErrorKind::WrongArchitecture,
+            format!(
+                "the program {shown} cannot run on this machine ({}): {}",
+                std::env::consts::ARCH,
+                what_is(program)
+            ),
+        ),
+        _ => Failure::io(format_args!("execute {shown}"), error),
+    }
+}
+
+fn head(program: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Ok(file) = File::open(program) {
+        let _ = file.take(256).read_to_end(&mut bytes);
+    }
+    bytes
+}
+
+/// Of a script: what its first line names.
+fn interpreter(program: &Path) -> Option<String> {
+    let bytes = head(program);
+    let line = bytes.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let line = String::from_utf8_lossy(line);
+    line.split_whitespace().next().map(str::to_owned)
+}
+
+/// The machine field of an ELF header (System V ABI, `e_machine`), in words.
+fn what_is(program: &Path) -> String {
+    let bytes = head(program);
+    let Some([_, _, _, _, class, order, ..]) = bytes.strip_prefix(b"\x7fELF").map(|_| bytes.as_slice())
+    else {
+        return if bytes.is_empty() {
+            "it is empty".into()
+        } else {
+            "it is neither an ELF program nor a script with #! and an interpreter".into()
+        };
+    };
+    let machine = bytes.get(18..20).map_or(0, |two| match order {
+        2 => u16::from_be_bytes([two[0], two[1]]),
+        _ => u16::from_le_bytes([two[0], two[1]]),
+    });
+    let name = match machine {
+        3 => "x86",
+        40 => "arm",
+        62 => "x86_64",
+        183 => "aarch64",
+        243 => "riscv",
+        21 => "powerpc64",
+        22 => "s390x",
+        _ => return format!("it is an ELF program for machine {machine}"),
+    };
+    let bits = if *class == 1 { 32 } else { 64 };
+    format!("it is an ELF program for {name} ({bits} bits)")
+}
