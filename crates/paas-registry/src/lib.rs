@@ -29,6 +29,7 @@ mod digest;
 mod error;
 mod image;
 mod limits;
+mod location;
 mod platform;
 mod progress;
 mod reference;
@@ -47,6 +48,7 @@ pub use digest::Digest;
 pub use error::{Error, ErrorKind, Result};
 pub use image::{ExposedPort, Image, ImageConfig, Protocol};
 pub use limits::Limits;
+pub use location::Location;
 pub use platform::Platform;
 pub use progress::{LayerProgress, LayerState, PullProgress};
 pub use reference::{Reference, Tag};
@@ -56,3 +58,13 @@ pub use source::{RawManifest, Source};
 pub use spec::{Descriptor, MediaType};
 pub use store::{ImageStore, InProcess, LayerUnpacker, PullOptions, Reclaimed, StoreOptions};
 pub use unpack::{Ownership, UnpackOptions, Unpacked, WhiteoutForm, remove_tree, unpack_layer};
+
+/// Stub until the client lands.
+#[derive(Debug, Clone, Default)]
+pub struct Registries;
+impl Registries {
+    #[allow(missing_docs)]
+    pub fn source(&self, _: &Reference) -> Result<std::sync::Arc<dyn Source>> {
+        Err(Error::new(ErrorKind::Unsupported, "x", "y"))
+    }
+}

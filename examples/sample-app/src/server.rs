@@ -103,7 +103,8 @@ fn converse(
         let response = if websocket::is_wanted(&request) {
             websocket::handshake(&request)
         } else {
-            handler(instance, &request)
+            // Whoever counts answers by version need not read the page.
+            handler(instance, &request).with_header("X-Version", instance.settings.version.as_str())
         };
         let close = request.close || instance.is_stopping();
         response.write(&mut output, close, request.method == "HEAD")?;
