@@ -25,10 +25,22 @@ pub fn helper_main() {
         Some("__init") => next_path().map(|dir| container::init_main(&dir)),
         Some("__exec") => next_path().map(|dir| exec::join_main(&dir)),
         Some("__exec_inside") => Some(exec::inside_main()),
+        Some("__gateway") => next_path().map(|dir| gateway_main(&dir)),
         Some("__userns") => Some(idmap::helper_main(args.collect::<Vec<OsString>>())),
         _ => return,
     };
     let code = code.unwrap_or(ExitCode::from(125));
     // `ExitCode` has no number to be read; the two that are used are told apart by comparing.
     std::process::exit(if code == ExitCode::SUCCESS { 0 } else { 125 })
+}
+
+/// The data plane, in a process of its own.
+fn gateway_main(folder: &std::path::Path) -> ExitCode {
+    match paas_gateway::process::run(folder) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}", error.chain());
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -215,6 +215,25 @@ impl Instances {
         self.dir(id).read_spec().map_err(|error| error.with("instance", id))
     }
 
+    /// What an instance said, whether or not it still runs.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn logs(&self, id: &InstanceId, options: LogOptions) -> Result<LogStream> {
+        logs::open(&self.dir(id), options)
+    }
+
+    /// Removes a folder that instances wrote into, such as a volume.
+    ///
+    /// # Errors
+    /// What the system said; trying again continues.
+    pub async fn remove_tree(&self, folder: PathBuf) -> Result<()> {
+        let host = Arc::clone(&self.host);
+        tokio::task::spawn_blocking(move || remove_folder(&host, &folder))
+            .await
+            .map_err(|source| Error::new(ErrorKind::Io, "remove a folder").because(source))?
+    }
+
     /// The names of all instances that have a folder, sorted.
     ///
     /// # Errors

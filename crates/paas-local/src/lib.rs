@@ -17,11 +17,13 @@ mod host;
 mod idmap;
 mod instances;
 mod lock;
+mod machine;
 mod program;
 mod ready;
 mod shim;
 mod spec;
 mod state;
+mod unpacker;
 
 pub use error::{Error, ErrorKind, Failure, Result};
 pub use helper::helper_main;
@@ -29,6 +31,7 @@ pub use host::{Host, Limitation};
 pub use idmap::IdMap;
 pub use instances::{Found, Instance, InstanceStatus, Instances, LogOptions, LogRecord, LogStream, Sweep};
 pub use lock::StateLock;
+pub use machine::{LocalMachine, MachineOptions};
 pub use spec::{
     Command, Dependency, Endpoint, FileSpec, InstanceId, InstanceSpec, Limits, LogPolicy, SPEC_VERSION,
     Secrets, Volume,

@@ -1,0 +1,483 @@
+//! The keeper of one instance: starts its container, asks how it is, starts another one when it ends, and takes it out of
+//! service in order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant as Moment};
+
+use jiff::Timestamp;
+use paas_core::model::{ComponentKind, RestartPolicy, Template};
+use paas_core::port::{ExitStatus, InstanceFailure, InstanceId, InstancePhase, RuntimeEvent, SetKey};
+use tokio::sync::{mpsc, watch};
+
+use super::Shared;
+use super::error::{failure, image_failure, start_failure};
+use super::gateway::Endpoint;
+use super::set::Member;
+use super::{health, render};
+use crate::{Exit, Instance, LogOptions};
+
+/// The pause before the second start; each later one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// An instance that ran for so long has not failed early.
+const STABLE: Duration = Duration::from_secs(10);
+/// How many of the last lines explain an end.
+const LAST_LINES: usize = 10;
+
+/// A name for a new instance: its component's, and random digits.
+pub(super) fn new_id(key: &SetKey) -> InstanceId {
+    let number = uuid::Uuid::new_v4().as_u128() & 0xffff_ffff;
+    InstanceId(format!("{}-{number:08x}", key.track.component.component))
+}
+
+/// The name of an instance's container, which is started for the `number`th time.
+pub(super) fn container_id(id: &InstanceId, number: u32) -> crate::Result<crate::InstanceId> {
+    format!("{id}-r{number}").parse()
+}
+
+/// The containers of an instance that have folders.
+#[derive(Debug, Clone)]
+pub(super) struct Containers {
+    /// How often it was started again.
+    pub(super) restarts: u32,
+    pub(super) latest: crate::InstanceId,
+    /// The one before, whose output is kept.
+    pub(super) previous: Option<crate::InstanceId>,
+}
+
+impl Containers {
+    pub(super) fn all(&self) -> impl Iterator<Item = crate::InstanceId> {
+        [Some(self.latest.clone()), self.previous.clone()].into_iter().flatten()
+    }
+}
+
+/// Containers by the instances that they are of; only the last two of each.
+pub(super) fn containers(all: Vec<crate::InstanceId>) -> BTreeMap<InstanceId, Containers> {
+    let mut numbered: BTreeMap<InstanceId, Vec<(u32, crate::InstanceId)>> = BTreeMap::new();
+    for container in all {
+        let parts = container.as_str().rsplit_once("-r");
+        if let Some((id, number)) = parts.and_then(|(id, number)| Some((id, number.parse().ok()?))) {
+            numbered.entry(InstanceId(id.to_owned())).or_default().push((number, container));
+        }
+    }
+    let last_two = numbered.into_iter().filter_map(|(id, mut all)| {
+        all.sort();
+        let (restarts, latest) = all.pop()?;
+        Some((id, Containers { restarts, latest, previous: all.pop().map(|(_, container)| container) }))
+    });
+    last_two.collect()
+}
+
+/// What was found of an instance when the machine was opened.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) state: crate::Found,
+    pub(super) containers: Containers,
+}
+
+impl Found {
+    pub(super) fn running(container: Instance, containers: &Containers) -> Self {
+        Self { state: crate::Found::Running(container), containers: containers.clone() }
+    }
+
+    pub(super) fn ended(exit: Exit, containers: &Containers) -> Self {
+        Self { state: crate::Found::Ended(exit), containers: containers.clone() }
+    }
+
+    /// Shows what was found before the keeper begins, so that nobody sees a serving instance as starting.
+    pub(super) fn seed(&self, shared: &Shared, key: &SetKey, member: &mut Member) {
+        member.seen.restarts = self.containers.restarts;
+        member.previous.clone_from(&self.containers.previous);
+        let crate::Found::Running(container) = &self.state else { return };
+        member.container = Some(container.clone());
+        let ready = shared.gateway.was_ready(container.id().as_str());
+        member.enter(if ready { InstancePhase::Ready } else { InstancePhase::Starting }, None);
+        let endpoint = Endpoint {
+            component: key.track.component.clone(),
+            revision: key.revision.clone(),
+            socket: shared.instances.socket(container.id()),
+            ready,
+            draining: member.is_going(),
+            calls: render::callers(container.spec(), &[]),
+        };
+        shared.gateway.change(|desired| {
+            desired.endpoints.insert(container.id().as_str().to_owned(), endpoint);
+        });
+    }
+}
+
+/// The keeper of one instance.
+pub(super) struct Keeper {
+    shared: Arc<Shared>,
+    key: SetKey,
+    id: InstanceId,
+    template: Arc<Template>,
+    going: watch::Receiver<bool>,
+    /// Ends in a row that came early.
+    early: u32,
+}
+
+/// Waits until an instance shall go. A sender that is gone went with the set.
+async fn told_to_go(going: &mut watch::Receiver<bool>) {
+    let _ = going.wait_for(|going| *going).await;
+}
+
+/// Why a container is no longer served.
+enum End {
+    Exited(Exit),
+    Unhealthy(InstanceFailure),
+    Going,
+    Closing,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        key: SetKey,
+        id: InstanceId,
+        template: Arc<Template>,
+        going: watch::Receiver<bool>,
+    ) -> Self {
+        Self { shared, key, id, template, going, early: 0 }
+    }
+
+    /// Keeps the instance until it goes or the machine is closed.
+    pub(super) async fn run(mut self, found: Option<Found>) {
+        let mut number = found.as_ref().map_or(0, |found| found.containers.restarts);
+        let mut found = found.map(|found| found.state);
+        loop {
+            let begun = Moment::now();
+            let end = match found.take() {
+                Some(crate::Found::Running(container)) => self.serve(&container).await,
+                Some(crate::Found::Ended(exit)) => End::Exited(exit),
+                None if *self.going.borrow() => End::Going,
+                None => match self.start(number).await {
+                    Ok(container) => self.serve(&container).await,
+                    Err(failure) => {
+                        self.early += 1;
+                        if !self.wait_for_next_start(failure).await {
+                            break;
+                        }
+                        continue;
+                    }
+                },
+            };
+            let (exit, why) = match end {
+                End::Closing => return,
+                End::Going => break,
+                End::Exited(exit) => (exit, None),
+                End::Unhealthy(why) => match self.kill(number).await {
+                    Some(exit) => (exit, Some(why)),
+                    None => break,
+                },
+            };
+            self.early = if begun.elapsed() < STABLE { self.early + 1 } else { 1 };
+            let failure = self.ended(number, &exit, why).await;
+            if self.stays_ended(&exit) {
+                tokio::select! {
+                    () = told_to_go(&mut self.going) => break,
+                    () = self.shared.closing.cancelled() => return,
+                }
+            }
+            if !self.wait_for_next_start(failure).await {
+                break;
+            }
+            number += 1;
+        }
+        if !self.shared.closing.is_cancelled() {
+            self.leave(number).await;
+        }
+    }
+
+    /// Starts a container.
+    async fn start(&mut self, number: u32) -> Result<Instance, InstanceFailure> {
+        self.show(|member| member.enter(InstancePhase::Pending, member.seen.failure.clone()));
+        let shared = self.shared.clone();
+        let work = async {
+            let image = shared.images.fetch(&self.template).await.map_err(|error| image_failure(&error))?;
+            let container = container_id(&self.id, number).map_err(|error| start_failure(&error))?;
+            let rendered =
+                render::instance(&shared, &self.key.track, &self.id, container, &self.template, &image);
+            let (spec, secrets) = rendered.await.map_err(|error| failure("start_failed", error.report()))?;
+            let calls = render::callers(&spec, &self.template.calls);
+            let _turn = shared.starts.acquire().await;
+            // What a start left that was interrupted.
+            shared.instances.remove(&spec.id).await.map_err(|error| start_failure(&error))?;
+            let container =
+                shared.instances.start(&spec, secrets).await.map_err(|error| start_failure(&error))?;
+            Ok((container, calls))
+        };
+        let (container, calls) = work.await?;
+        let endpoint = Endpoint {
+            component: self.key.track.component.clone(),
+            revision: self.key.revision.clone(),
+            socket: shared.instances.socket(container.id()),
+            ready: false,
+            draining: false,
+            calls,
+        };
+        shared.gateway.change(|desired| {
+            desired.endpoints.insert(container.id().as_str().to_owned(), endpoint);
+        });
+        self.show(|member| {
+            member.container = Some(container.clone());
+            member.seen.started_at = Some(Timestamp::now());
+            member.seen.restarts = number;
+            // Why it ended the last time is told until it is ready.
+            member.enter(InstancePhase::Starting, member.seen.failure.clone());
+        });
+        Ok(container)
+    }
+
+    /// Lets a container serve until it ends, must end, or shall go.
+    async fn serve(&mut self, container: &Instance) -> End {
+        if *self.going.borrow() {
+            return End::Going;
+        }
+        let calls = render::callers(container.spec(), &self.template.calls);
+        self.shared.gateway.change(|desired| {
+            if let Some(endpoint) = desired.endpoints.get_mut(container.id().as_str()) {
+                endpoint.calls = calls;
+            }
+        });
+        let was_ready = self.shared.gateway.was_ready(container.id().as_str());
+        let mut going = self.going.clone();
+        let (tell, mut told) = mpsc::channel(8);
+        let health = health::watch(container, &self.template, was_ready, tell);
+        tokio::pin!(health);
+        loop {
+            tokio::select! {
+                exit = container.wait() => return End::Exited(exit),
+                why = &mut health => return End::Unhealthy(why),
+                () = told_to_go(&mut going) => return End::Going,
+                () = self.shared.closing.cancelled() => return End::Closing,
+                Some(health) = told.recv() => self.set_health(container, health).await,
+            }
+        }
+    }
+
+    /// The gateway is told first, so that an instance that is shown as ready is served.
+    async fn set_health(&self, container: &Instance, health: health::Health) {
+        let ready = health == health::Health::Ready;
+        let change = self.shared.gateway.change(|desired| {
+            if let Some(endpoint) = desired.endpoints.get_mut(container.id().as_str()) {
+                endpoint.ready = ready;
+            }
+        });
+        if let Err(error) = self.shared.gateway.in_force(change).await {
+            tracing::warn!(instance = %self.id, "{}", error.report());
+        }
+        self.show(|member| match health {
+            health::Health::Ready => member.enter(InstancePhase::Ready, None),
+            health::Health::Starting(why) => {
+                member.enter(InstancePhase::Starting, why.or_else(|| member.seen.failure.clone()));
+            }
+            health::Health::Unready(why) => member.enter(InstancePhase::Unready, Some(why)),
+        });
+    }
+
+    /// Kills a container that is not well. Nothing if it cannot be reached.
+    async fn kill(&self, number: u32) -> Option<Exit> {
+        let container = container_id(&self.id, number).ok()?;
+        match self.shared.instances.attach(&container).await {
+            Ok(crate::Found::Running(container)) => container.kill().await.ok(),
+            Ok(crate::Found::Ended(exit)) => Some(exit),
+            Err(_) => None,
+        }
+    }
+
+    /// Notes how a container ended, and says why in words.
+    async fn ended(&self, number: u32, exit: &Exit, why: Option<InstanceFailure>) -> InstanceFailure {
+        self.forget_endpoint(number);
+        let last_lines = self.last_lines(number).await;
+        let mut told = why.unwrap_or_else(|| {
+            if exit.out_of_memory {
+                let limit =
+                    self.template.resources.memory.map_or_else(String::new, |limit| format!(" of {limit}"));
+                failure("out_of_memory", format!("it used more memory than its limit{limit} and was killed"))
+            } else if exit.lost {
+                failure("lost", "how it ended is not known: its supervisor or the machine went down")
+            } else {
+                failure("crash_loop", format!("it {exit}"))
+            }
+        });
+        told.last_lines = last_lines;
+        // Of older containers only the output of the last one is kept.
+        if let Some(old) = number.checked_sub(1).and_then(|old| container_id(&self.id, old).ok()) {
+            let _ = self.shared.instances.remove(&old).await;
+        }
+        let status = ExitStatus {
+            code: exit.code,
+            signal: exit.signal,
+            out_of_memory: exit.out_of_memory,
+            at: exit.at,
+        };
+        self.show(|member| {
+            member.container = None;
+            member.previous = container_id(&self.id, number).ok();
+            member.seen.last_exit = Some(status);
+        });
+        told
+    }
+
+    /// Whether the restart policy leaves it at this end.
+    fn stays_ended(&self, exit: &Exit) -> bool {
+        let stays = match self.template.restart {
+            RestartPolicy::Never => true,
+            RestartPolicy::OnFailure => exit.is_success(),
+            _ => false,
+        };
+        if stays {
+            self.show(|member| member.enter(InstancePhase::Exited, None));
+        }
+        stays
+    }
+
+    /// Pauses before the next start; false if the instance shall go or the machine is closed.
+    async fn wait_for_next_start(&mut self, mut failure: InstanceFailure) -> bool {
+        let doubled = FIRST_PAUSE.saturating_mul(1 << self.early.saturating_sub(1).min(16));
+        let pause = doubled.min(LONGEST_PAUSE);
+        if self.early > 1 {
+            failure.message = format!(
+                "{}; {} starts failed in a row, the next one is in {:.1} s",
+                failure.message,
+                self.early,
+                pause.as_secs_f64()
+            );
+        }
+        self.show(|member| member.enter(InstancePhase::BackOff, Some(failure)));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => true,
+            () = told_to_go(&mut self.going) => false,
+            () = self.shared.closing.cancelled() => false,
+        }
+    }
+
+    /// Takes the instance away: out of service, drained, stopped, forgotten.
+    async fn leave(&self, number: u32) {
+        let container = container_id(&self.id, number).ok();
+        if let Some(container) = &container
+            && let Ok(crate::Found::Running(running)) = self.shared.instances.attach(container).await
+        {
+            self.show(|member| member.seen.phase = InstancePhase::Draining);
+            tokio::select! {
+                () = self.drain(&running) => {}
+                _ = running.wait() => {}
+                () = self.shared.closing.cancelled() => return,
+            }
+            let grace = Duration::from_secs(self.template.termination.grace_seconds.into());
+            if let Err(error) = running.stop(grace).await {
+                tracing::warn!(instance = %self.id, "the instance did not stop in order: {}", error.chain());
+            }
+        }
+        self.forget_endpoint(number);
+        for old in [number.checked_sub(1), Some(number)].into_iter().flatten() {
+            let Ok(container) = container_id(&self.id, old) else { continue };
+            while let Err(error) = self.shared.instances.remove(&container).await {
+                tracing::warn!(instance = %self.id, "what is left of the instance stays for now: {}", error.chain());
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_secs(5)) => {}
+                    () = self.shared.closing.cancelled() => return,
+                }
+            }
+        }
+        self.forget();
+    }
+
+    /// Nothing new for the container, and time for what is under way.
+    async fn drain(&self, container: &Instance) {
+        let name = container.id().as_str();
+        let change = self.shared.gateway.change(|desired| {
+            if let Some(endpoint) = desired.endpoints.get_mut(name) {
+                endpoint.draining = true;
+            }
+        });
+        if self.template.kind != ComponentKind::Service {
+            return;
+        }
+        let until = Moment::now() + Duration::from_secs(self.template.termination.drain_seconds.into());
+        // A gateway that is away comes back within moments; what it held open is gone then.
+        while let Err(error) = self.shared.gateway.in_force(change).await {
+            tracing::warn!(instance = %self.id, "{}", error.report());
+            if Moment::now() > until {
+                return;
+            }
+        }
+        let ids = [paas_gateway::config::InstanceId::new(name)];
+        let control = self.shared.gateway.control();
+        loop {
+            let left = until.saturating_duration_since(Moment::now());
+            // A call has an end, so that a long drain is several calls.
+            match control.wait_drained(&ids, left.min(Duration::from_secs(20))).await {
+                Ok(users) if users.is_empty() => return,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(instance = %self.id, "{}", error.chain());
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            }
+            if left.is_zero() {
+                return;
+            }
+        }
+    }
+
+    fn forget_endpoint(&self, number: u32) {
+        let Ok(container) = container_id(&self.id, number) else { return };
+        self.shared.gateway.change(|desired| {
+            desired.endpoints.remove(container.as_str());
+        });
+    }
+
+    /// Removes the instance from its set, and the set with its last instance.
+    fn forget(&self) {
+        let mut sets = self.shared.sets();
+        let Some(set) = sets.sets.get_mut(&self.key) else { return };
+        set.members.retain(|member| member.seen.id != self.id);
+        set.document = set.record();
+        let last = set.document.removed && set.members.is_empty();
+        let outcome = if last {
+            self.shared.documents.remove_set(&set.document)
+        } else {
+            self.shared.documents.put_set(&set.document)
+        };
+        if let Err(error) = outcome {
+            // The next opening of the machine finds an instance without a container, and forgets it then.
+            tracing::warn!(instance = %self.id, "{}", error.report());
+        }
+        if last {
+            sets.sets.remove(&self.key);
+        }
+        drop(sets);
+        self.shared.tell(RuntimeEvent::Track(self.key.track.clone()));
+    }
+
+    async fn last_lines(&self, number: u32) -> Vec<String> {
+        let Ok(container) = container_id(&self.id, number) else { return Vec::new() };
+        let Ok(mut stream) = self.shared.instances.logs(&container, LogOptions::tail(LAST_LINES)) else {
+            return Vec::new();
+        };
+        let mut lines = Vec::new();
+        while let Some(Ok(record)) = stream.next_record().await {
+            lines.push(record.text);
+        }
+        lines
+    }
+
+    /// Changes what is seen of the instance, and tells if it is different then.
+    fn show(&self, change: impl FnOnce(&mut Member)) {
+        let changed = {
+            let mut sets = self.shared.sets();
+            let Some(member) = sets.sets.get_mut(&self.key).and_then(|set| set.member(&self.id)) else {
+                return;
+            };
+            let before = member.seen.clone();
+            change(member);
+            member.seen != before
+        };
+        if changed {
+            self.shared.tell(RuntimeEvent::Track(self.key.track.clone()));
+        }
+    }
+}

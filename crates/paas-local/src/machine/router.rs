@@ -1,0 +1,164 @@
+//! The machine as a [`Router`].
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use paas_core::port::{
+    BoxStream, Epoch, RouteBinding, Router, RouterCapabilities, RouterEvent, ServiceObservation,
+    ServiceTraffic,
+};
+use paas_core::{AppEnv, Error, ErrorKind, Result, TrackKey};
+use tokio::sync::broadcast;
+
+use super::LocalMachine;
+use super::gateway::{RouterState, RoutesEntry, ServiceEntry};
+use super::set::check_epoch;
+
+#[async_trait]
+impl Router for LocalMachine {
+    fn capabilities(&self) -> RouterCapabilities {
+        RouterCapabilities {
+            fenced: true,
+            weights: true,
+            matches: false,
+            mirror: false,
+            tcp: true,
+            wildcard_hosts: true,
+        }
+    }
+
+    async fn apply_service(&self, epoch: Epoch, traffic: &ServiceTraffic) -> Result<()> {
+        let name = traffic.track.to_string();
+        let changed = self.change_router(|router| {
+            if let Some(entry) = router.services.get(&name) {
+                check_epoch(entry.epoch, epoch, &name)?;
+            }
+            let entry = ServiceEntry { traffic: traffic.clone(), epoch };
+            Ok(router.services.insert(name.clone(), entry.clone()) != Some(entry))
+        })?;
+        self.in_force(changed, RouterEvent::Service(traffic.track.clone())).await
+    }
+
+    async fn remove_service(&self, epoch: Epoch, track: &TrackKey) -> Result<()> {
+        let name = track.to_string();
+        let changed = self.change_router(|router| {
+            if let Some(entry) = router.services.get(&name) {
+                check_epoch(entry.epoch, epoch, &name)?;
+            }
+            Ok(router.services.remove(&name).is_some())
+        })?;
+        self.in_force(changed, RouterEvent::Service(track.clone())).await
+    }
+
+    async fn observe_service(&self, track: &TrackKey) -> Result<Option<ServiceObservation>> {
+        let gateway = &self.shared.gateway;
+        let confirmed = gateway.is_settled();
+        Ok(gateway.router().services.get(&track.to_string()).map(|entry| ServiceObservation {
+            weights: entry
+                .traffic
+                .backends
+                .iter()
+                .map(|backend| (backend.revision.clone(), backend.weight))
+                .collect(),
+            state: entry.traffic.state.clone(),
+            confirmed,
+        }))
+    }
+
+    async fn apply_routes(&self, epoch: Epoch, at: &AppEnv, routes: &[RouteBinding]) -> Result<()> {
+        let name = at.to_string();
+        let changed = self.change_router(|router| {
+            if let Some(entry) = router.routes.get(&name) {
+                check_epoch(entry.epoch, epoch, at)?;
+            }
+            for route in routes {
+                is_free(router, at, route)?;
+            }
+            let entry = RoutesEntry { at: at.clone(), routes: routes.to_vec(), epoch };
+            if routes.is_empty() {
+                return Ok(router.routes.remove(&name).is_some_and(|before| !before.routes.is_empty()));
+            }
+            Ok(router.routes.insert(name.clone(), entry.clone()) != Some(entry))
+        })?;
+        self.in_force(changed, RouterEvent::Routes(at.clone())).await
+    }
+
+    async fn observe_routes(&self, at: &AppEnv) -> Result<Vec<RouteBinding>> {
+        let router = self.shared.gateway.router();
+        Ok(router.routes.get(&at.to_string()).map(|entry| entry.routes.clone()).unwrap_or_default())
+    }
+
+    fn address(&self, route: &RouteBinding) -> String {
+        let gateway = self.gateway_address();
+        match (route.tcp_port, &route.host) {
+            (Some(port), _) => format!("{}:{port}", gateway.ip()),
+            (None, host) => {
+                let host = host.clone().unwrap_or_else(|| gateway.ip().to_string());
+                let port = if gateway.port() == 80 { String::new() } else { format!(":{}", gateway.port()) };
+                format!("http://{host}{port}{}", route.path)
+            }
+        }
+    }
+
+    fn default_host(&self, at: &AppEnv) -> String {
+        format!("{}-{}-{}.localhost", at.app, at.env, at.org)
+    }
+
+    async fn watch(&self) -> Result<BoxStream<RouterEvent>> {
+        let receiver = self.shared.router_events.subscribe();
+        Ok(Box::pin(futures::stream::unfold(Some(receiver), |receiver| async move {
+            let mut receiver = receiver?;
+            match receiver.recv().await {
+                Ok(event) => Some((Ok(event), Some(receiver))),
+                Err(broadcast::error::RecvError::Lagged(_)) => {
+                    Some((Err(Error::new(ErrorKind::Lagged, "watch the gateway")), None))
+                }
+                Err(broadcast::error::RecvError::Closed) => None,
+            }
+        })))
+    }
+}
+
+impl LocalMachine {
+    /// Changes what the gateway is told: on disk first, then to it. Gives the number of the change, or nothing if it
+    /// changed nothing.
+    fn change_router(&self, change: impl FnOnce(&mut RouterState) -> Result<bool>) -> Result<Option<u64>> {
+        let shared = &self.shared;
+        // One change at a time, from reading to writing.
+        let _turn = shared.routing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut router = shared.gateway.router();
+        if !change(&mut router)? {
+            return Ok(None);
+        }
+        shared.documents.put_router(&router)?;
+        Ok(Some(shared.gateway.change(|desired| desired.router = router)))
+    }
+
+    /// Waits until a change is in force, and tells of it.
+    async fn in_force(&self, change: Option<u64>, event: RouterEvent) -> Result<()> {
+        let Some(change) = change else { return Ok(()) };
+        self.shared.gateway.in_force(change).await?;
+        // Nobody has to listen.
+        let _ = self.shared.router_events.send(event);
+        Ok(())
+    }
+}
+
+/// Refuses an address that another application has.
+fn is_free(router: &RouterState, at: &AppEnv, route: &RouteBinding) -> Result<()> {
+    let address = |route: &RouteBinding| (route.host.clone(), route.path.clone(), route.tcp_port);
+    let others = router.routes.values().filter(|entry| entry.at != *at);
+    let taken: BTreeMap<_, _> = others
+        .flat_map(|entry| entry.routes.iter().map(|other| (address(other), (&entry.at, other))))
+        .collect();
+    let Some((owner, other)) = taken.get(&address(route)) else { return Ok(()) };
+    let shown = match route.tcp_port {
+        Some(port) => format!("TCP port {port}"),
+        None => format!("{}{}", route.host.as_deref().unwrap_or("*"), route.path),
+    };
+    Err(Error::new(ErrorKind::Conflict, "give an access point its address")
+        .with_context("address", shown)
+        .with_context("application", owner)
+        .with_context("route", &other.name)
+        .with_remedy("Another application has this address: choose another host, path or port."))
+}

@@ -1,0 +1,192 @@
+//! Runs to completion: jobs and one-off commands.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use paas_core::port::{
+    Epoch, ExitStatus, InstanceFailure, InstanceId, InstancePhase, RunObservation, RunSpec, RuntimeEvent,
+};
+use paas_core::{Error, ErrorKind, Fault, Result, TrackKey};
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::document::RunDocument;
+use super::error::{failure, image_failure, start_failure};
+use super::gateway::Endpoint;
+use super::keeper::{Found, container_id};
+use super::render;
+use super::set::{Sets, check_epoch};
+use crate::{Exit, Instance};
+
+/// A run.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) document: RunDocument,
+    pub(super) seen: RunObservation,
+    /// What runs for it.
+    pub(super) container: Option<Instance>,
+    stop: CancellationToken,
+}
+
+impl Run {
+    fn new(document: RunDocument) -> Self {
+        let seen = RunObservation { phase: InstancePhase::Pending, exit: None, failure: None };
+        Self { document, seen, container: None, stop: CancellationToken::new() }
+    }
+}
+
+impl Shared {
+    pub(super) fn start_run(self: &Arc<Self>, epoch: Epoch, spec: &RunSpec) -> Result<()> {
+        container_id(&spec.id, 0)
+            .map_err(|error| Error::invalid("start a run", vec![Fault::new("id", error.to_string())]))?;
+        let mut sets = self.sets();
+        if let Some(run) = sets.runs.get(&spec.id) {
+            return check_epoch(run.document.epoch, epoch, &spec.id);
+        }
+        let document = RunDocument { spec: spec.clone(), epoch };
+        self.documents.put_run(&document)?;
+        self.resume_run(&mut sets, document, None);
+        Ok(())
+    }
+
+    /// Gives a run its task: starts it, or goes on with what was found of it.
+    pub(super) fn resume_run(self: &Arc<Self>, sets: &mut Sets, document: RunDocument, found: Option<Found>) {
+        let run = Run::new(document.clone());
+        let stop = run.stop.clone();
+        let id = document.spec.id.clone();
+        sets.runs.insert(id.clone(), run);
+        let shared = self.clone();
+        self.tasks.spawn(async move {
+            let work = shared.carry_out(&document.spec, found);
+            tokio::select! {
+                () = work => {}
+                () = stop.cancelled() => {}
+                () = shared.closing.cancelled() => {}
+            }
+        });
+    }
+
+    async fn carry_out(&self, spec: &RunSpec, found: Option<Found>) {
+        let exit = match found.map(|found| found.state) {
+            Some(crate::Found::Ended(exit)) => exit,
+            Some(crate::Found::Running(container)) => self.wait_for_run(spec, container).await,
+            None => match self.start_container(spec).await {
+                Ok(container) => self.wait_for_run(spec, container).await,
+                Err(failure) => {
+                    return self.show_run(&spec.id, |seen| {
+                        seen.phase = InstancePhase::Exited;
+                        seen.failure = Some(failure);
+                    });
+                }
+            },
+        };
+        if let Ok(container) = container_id(&spec.id, 0) {
+            self.gateway.change(|desired| {
+                desired.endpoints.remove(container.as_str());
+            });
+        }
+        self.end_run(&spec.id, &exit);
+    }
+
+    async fn start_container(&self, spec: &RunSpec) -> Result<Instance, InstanceFailure> {
+        let mut template = spec.template.clone();
+        if let Some(command) = &spec.command {
+            (template.command, template.args) = (Some(command.clone()), None);
+        }
+        template.env.extend(spec.env.clone());
+        // It is not called, so that it may listen wherever it likes.
+        template.ports.clear();
+        let image = self.images.fetch(&template).await.map_err(|error| image_failure(&error))?;
+        let container = container_id(&spec.id, 0).map_err(|error| start_failure(&error))?;
+        let rendered = render::instance(self, &spec.track, &spec.id, container, &template, &image);
+        let (made, secrets) = rendered.await.map_err(|error| failure("start_failed", error.report()))?;
+        let _turn = self.starts.acquire().await;
+        self.instances.start(&made, secrets).await.map_err(|error| start_failure(&error))
+    }
+
+    async fn wait_for_run(&self, spec: &RunSpec, container: Instance) -> Exit {
+        let endpoint = Endpoint {
+            component: spec.track.component.clone(),
+            revision: match "run".parse() {
+                Ok(revision) => revision,
+                Err(_) => return container.wait().await,
+            },
+            socket: self.instances.socket(container.id()),
+            ready: false,
+            draining: false,
+            calls: render::callers(container.spec(), &spec.template.calls),
+        };
+        self.gateway.change(|desired| {
+            desired.endpoints.insert(container.id().as_str().to_owned(), endpoint);
+        });
+        if let Some(run) = self.sets().runs.get_mut(&spec.id) {
+            run.container = Some(container.clone());
+        }
+        self.show_run(&spec.id, |seen| seen.phase = InstancePhase::Ready);
+        container.wait().await
+    }
+
+    fn end_run(&self, id: &InstanceId, exit: &Exit) {
+        self.show_run(id, |seen| {
+            seen.phase = InstancePhase::Exited;
+            seen.failure = if exit.lost {
+                Some(failure("lost", "how it ended is not known: its supervisor or the machine went down"))
+            } else if exit.out_of_memory {
+                Some(failure("out_of_memory", "it used more memory than its limit and was killed"))
+            } else {
+                None
+            };
+            seen.exit = (!exit.lost).then(|| ExitStatus {
+                code: exit.code,
+                signal: exit.signal,
+                out_of_memory: exit.out_of_memory,
+                at: exit.at,
+            });
+        });
+    }
+
+    fn show_run(&self, id: &InstanceId, change: impl FnOnce(&mut RunObservation)) {
+        if let Some(run) = self.sets().runs.get_mut(id) {
+            change(&mut run.seen);
+        }
+        self.tell(RuntimeEvent::Run(id.clone()));
+    }
+
+    pub(super) async fn remove_run(&self, epoch: Epoch, id: &InstanceId) -> Result<()> {
+        {
+            let sets = self.sets();
+            let Some(run) = sets.runs.get(id) else { return Ok(()) };
+            check_epoch(run.document.epoch, epoch, id)?;
+            run.stop.cancel();
+        }
+        let container = container_id(id, 0)?;
+        self.gateway.change(|desired| {
+            desired.endpoints.remove(container.as_str());
+        });
+        self.instances.remove(&container).await?;
+        self.documents.remove_run(id)?;
+        self.sets().runs.remove(id);
+        self.tell(RuntimeEvent::Run(id.clone()));
+        Ok(())
+    }
+
+    /// Where the volumes of a track are.
+    pub(super) fn volumes_of(&self, track: &TrackKey) -> PathBuf {
+        let at = &track.component.at;
+        let folder = self.volumes.join(at.org.as_str()).join(at.env.as_str()).join(at.app.as_str());
+        folder.join(track.component.component.as_str())
+    }
+
+    /// Removes the volumes of a track.
+    pub(super) async fn purge(&self, track: &TrackKey) -> Result<()> {
+        let folder = self.volumes_of(track);
+        if !folder.exists() {
+            return Ok(());
+        }
+        self.instances.remove_tree(folder.clone()).await.map_err(|error| {
+            Error::new(ErrorKind::Internal, "remove volumes")
+                .with_context("folder", folder.display())
+                .with_source(error)
+        })
+    }
+}

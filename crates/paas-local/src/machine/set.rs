@@ -1,0 +1,153 @@
+//! Sets of instances, in memory: what is declared, and what each instance is at.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use paas_core::port::{
+    Epoch, InstanceFailure, InstanceId, InstanceObservation, InstancePhase, SetKey, SetObservation,
+};
+use paas_core::{Error, ErrorKind, Result};
+use tokio::sync::watch;
+
+use super::document::{InstanceDocument, SetDocument};
+use super::run::Run;
+use crate::Instance;
+
+/// Everything that the machine keeps.
+#[derive(Debug, Default)]
+pub(super) struct Sets {
+    pub(super) sets: BTreeMap<SetKey, Set>,
+    pub(super) runs: BTreeMap<InstanceId, Run>,
+}
+
+/// A set.
+#[derive(Debug)]
+pub(super) struct Set {
+    pub(super) document: SetDocument,
+    pub(super) members: Vec<Member>,
+}
+
+/// An instance of a set.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) seen: InstanceObservation,
+    /// Whether it shall go; its keeper listens.
+    pub(super) going: watch::Sender<bool>,
+    /// What runs for it now.
+    pub(super) container: Option<Instance>,
+    /// The one that ran before, whose output is still there.
+    pub(super) previous: Option<crate::InstanceId>,
+}
+
+impl Member {
+    pub(super) fn new(id: InstanceId, going: bool) -> Self {
+        let phase = if going { InstancePhase::Draining } else { InstancePhase::Pending };
+        Self {
+            seen: InstanceObservation {
+                id,
+                phase,
+                ready_since: None,
+                started_at: None,
+                restarts: 0,
+                last_exit: None,
+                failure: None,
+            },
+            going: watch::Sender::new(going),
+            container: None,
+            previous: None,
+        }
+    }
+
+    pub(super) fn is_going(&self) -> bool {
+        *self.going.borrow()
+    }
+
+    /// Moves to a phase, unless it is going: then nothing but its end changes it.
+    pub(super) fn enter(&mut self, phase: InstancePhase, failure: Option<InstanceFailure>) {
+        if self.is_going() {
+            return;
+        }
+        self.seen.ready_since = match phase {
+            InstancePhase::Ready => self.seen.ready_since.or_else(|| Some(Timestamp::now())),
+            _ => None,
+        };
+        self.seen.phase = phase;
+        self.seen.failure = failure;
+    }
+}
+
+impl Set {
+    pub(super) fn new(document: SetDocument) -> Self {
+        let members =
+            document.instances.iter().map(|member| Member::new(member.id.clone(), member.going)).collect();
+        Self { document, members }
+    }
+
+    pub(super) fn observe(&self) -> SetObservation {
+        SetObservation {
+            revision: self.document.spec.key.revision.clone(),
+            desired: if self.document.removed { 0 } else { self.document.count },
+            instances: self.members.iter().map(|member| member.seen.clone()).collect(),
+            failure: None,
+        }
+    }
+
+    pub(super) fn member(&mut self, id: &InstanceId) -> Option<&mut Member> {
+        self.members.iter_mut().find(|member| member.seen.id == *id)
+    }
+
+    /// The document as the members are now.
+    pub(super) fn record(&self) -> SetDocument {
+        let instances = self
+            .members
+            .iter()
+            .map(|member| InstanceDocument { id: member.seen.id.clone(), going: member.is_going() });
+        SetDocument { instances: instances.collect(), ..self.document.clone() }
+    }
+
+    /// What the document says after as many instances as declared were added or told to go: those that are not ready go
+    /// first, then the youngest.
+    pub(super) fn adjusted(&self, count: u32, name: impl Fn() -> InstanceId) -> Vec<InstanceDocument> {
+        let mut record = self.record().instances;
+        let mut staying: Vec<usize> = (0..record.len()).filter(|index| !record[*index].going).collect();
+        let wanted = count as usize;
+        // The last ones go first.
+        staying.sort_by_key(|index| (self.members[*index].seen.phase != InstancePhase::Ready, *index));
+        for index in staying.iter().skip(wanted) {
+            record[*index].going = true;
+        }
+        for _ in staying.len()..wanted {
+            record.push(InstanceDocument { id: name(), going: false });
+        }
+        record
+    }
+
+    /// Takes over a document that is on disk: makes the members that are new, tells those that go. Returns the new ones.
+    pub(super) fn take(&mut self, document: SetDocument) -> Vec<InstanceId> {
+        let mut new = Vec::new();
+        for wanted in &document.instances {
+            if let Some(member) = self.members.iter_mut().find(|member| member.seen.id == wanted.id) {
+                if wanted.going && !member.is_going() {
+                    member.enter(InstancePhase::Draining, None);
+                    member.going.send_replace(true);
+                }
+            } else {
+                self.members.push(Member::new(wanted.id.clone(), wanted.going));
+                new.push(wanted.id.clone());
+            }
+        }
+        self.document = document;
+        new
+    }
+}
+
+/// Refuses an epoch lower than one that was seen.
+pub(super) fn check_epoch(seen: Epoch, epoch: Epoch, object: &impl std::fmt::Display) -> Result<()> {
+    if epoch >= seen {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Fenced, "change an object of the machine")
+        .with_context("object", object)
+        .with_context("epoch", epoch)
+        .with_context("seen", seen))
+}
