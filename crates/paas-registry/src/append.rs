@@ -16,7 +16,10 @@ use crate::blob::Located;
 use crate::platform::OfferedPlatform;
 use crate::source::documents::Blobs;
 use crate::spec::{self, Config, Manifest};
-use crate::{Descriptor, Digest, Error, ExposedPort, ImageConfig, Layout, Limits, MediaType, Platform, Reference, Result};
+use crate::{
+    Descriptor, Digest, Error, ExposedPort, ImageConfig, Layout, Limits, MediaType, Platform, Reference,
+    Result,
+};
 use layer::Node;
 
 const OPERATION: &str = "build image";
@@ -89,7 +92,11 @@ impl ImageBuilder {
         crate::store::blocking(OPERATION, move || {
             let bytes = layout.locate(&manifest.config.digest)?.read_all(OPERATION, limits.config_bytes)?;
             if Digest::of(&bytes) != manifest.config.digest {
-                return Err(Error::new(crate::ErrorKind::Corrupt, OPERATION, "the configuration of the base is damaged"));
+                return Err(Error::new(
+                    crate::ErrorKind::Corrupt,
+                    OPERATION,
+                    "the configuration of the base is damaged",
+                ));
             }
             let config: Config = spec::parse("configuration", &bytes)?;
             crate::source::check_config(&config, &manifest, &platform)?;
@@ -126,7 +133,9 @@ impl ImageBuilder {
     fn with_node(mut self, path: &str, node: Node) -> Self {
         match layer::normalise(path) {
             Some(path) => drop(self.nodes.insert(path, node)),
-            None => self.faults.push(format!("{:?} is no path of a file in an image", path.escape_debug().to_string())),
+            None => self
+                .faults
+                .push(format!("{:?} is no path of a file in an image", path.escape_debug().to_string())),
         }
         self
     }
@@ -221,7 +230,8 @@ impl ImageBuilder {
             config.rootfs.diff_ids.push(packed.diff_id);
             // A history that does not fit the layers is refused by some tools; one that is missing is not.
             if let Some(Value::Array(history)) = config.rest.get_mut("history") {
-                history.push(json!({ "created": "1970-01-01T00:00:00Z", "created_by": "paas-registry append" }));
+                history
+                    .push(json!({ "created": "1970-01-01T00:00:00Z", "created_by": "paas-registry append" }));
             }
         }
         let config_bytes = serde_json::to_vec(&config).expect("a configuration has only strings for keys");

@@ -40,8 +40,12 @@ impl FromStr for Digest {
             return Err(invalid("it is not of the form sha256:<64 hexadecimal digits>"));
         };
         if algorithm != "sha256" {
-            return Err(Error::new(ErrorKind::Unsupported, "parse digest", "only sha256 digests are supported")
-                .with("algorithm", algorithm.chars().take(32).collect::<String>().escape_debug()));
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "parse digest",
+                "only sha256 digests are supported",
+            )
+            .with("algorithm", algorithm.chars().take(32).collect::<String>().escape_debug()));
         }
         if digits.len() != 64 || !digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(invalid("a sha256 digest has 64 lower-case hexadecimal digits"));

@@ -64,7 +64,9 @@ impl ErrorKind {
         match self {
             Self::Denied => Some("log in to the registry, or give credentials that may pull this image"),
             Self::RateLimited => Some("wait and try again, or log in for a higher limit"),
-            Self::Unavailable => Some("check the registry's address, the network and the registry itself, then try again"),
+            Self::Unavailable => {
+                Some("check the registry's address, the network and the registry itself, then try again")
+            }
             Self::Corrupt => Some("pull or build the image again; if it stays, the source is damaged"),
             Self::Hostile => Some("do not use this image; build it again from a source that you trust"),
             Self::DiskFull => Some("free some space or remove unused images, then try again"),

@@ -84,8 +84,12 @@ impl ImageConfig {
 
     pub(crate) fn from_spec(config: &Config) -> Result<Self> {
         let invalid = |field: &'static str, message: String| {
-            Error::new(ErrorKind::Invalid, "read image", format!("its configuration is not usable: {message}"))
-                .with("field", field)
+            Error::new(
+                ErrorKind::Invalid,
+                "read image",
+                format!("its configuration is not usable: {message}"),
+            )
+            .with("field", field)
         };
         let inner = &config.config;
         for (field, texts) in [("Entrypoint", &inner.entrypoint), ("Cmd", &inner.cmd), ("Env", &inner.env)] {
@@ -110,7 +114,10 @@ impl ImageConfig {
         }
         let absolute = |field, path: &str| {
             if path.contains('\0') || path.split('/').any(|part| part == "..") || path.len() > 4095 {
-                return Err(invalid(field, format!("{:?} is not a usable path", path.chars().take(200).collect::<String>())));
+                return Err(invalid(
+                    field,
+                    format!("{:?} is not a usable path", path.chars().take(200).collect::<String>()),
+                ));
             }
             Ok(if path.starts_with('/') { path.to_owned() } else { format!("/{path}") })
         };
@@ -241,7 +248,11 @@ mod tests {
     #[test]
     fn absurd_configurations_are_refused() {
         for json in [
-            "", "[]", "null", "{}", r#"{"rootfs":7}"#,
+            "",
+            "[]",
+            "null",
+            "{}",
+            r#"{"rootfs":7}"#,
             r#"{"rootfs":{"type":"layers","diff_ids":["sha256:x"]}}"#,
             r#"{"rootfs":{"type":"layers"},"config":{"Env":["=x"]}}"#,
             r#"{"rootfs":{"type":"layers"},"config":{"Env":"A=1"}}"#,
@@ -253,7 +264,8 @@ mod tests {
         ] {
             assert_eq!(read(json).unwrap_err().kind(), ErrorKind::Invalid, "{json}");
         }
-        let deep = format!(r#"{{"rootfs":{{"type":"layers"}},"x":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+        let deep =
+            format!(r#"{{"rootfs":{{"type":"layers"}},"x":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(read(&deep).unwrap_err().kind(), ErrorKind::Invalid);
     }
 }

@@ -31,6 +31,8 @@ mod image;
 mod limits;
 mod location;
 mod platform;
+#[cfg(feature = "core")]
+mod port;
 mod progress;
 mod reference;
 mod source;
@@ -50,6 +52,8 @@ pub use image::{ExposedPort, Image, ImageConfig, Protocol};
 pub use limits::Limits;
 pub use location::Location;
 pub use platform::Platform;
+#[cfg(feature = "core")]
+pub use port::OciImages;
 pub use progress::{LayerProgress, LayerState, PullProgress};
 pub use reference::{Reference, Tag};
 pub use source::archive::Archive;

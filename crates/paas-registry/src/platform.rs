@@ -78,7 +78,8 @@ impl FromStr for Platform {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let ok = |part: &str| {
-            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+            !part.is_empty()
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
         };
         let parts: Vec<&str> = text.split('/').collect();
         match parts.as_slice() {

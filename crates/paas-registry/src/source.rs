@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::spec::{self, Config, Index, Manifest, Role};
-use crate::{BlobReader, Descriptor, Digest, Error, ErrorKind, Limits, MediaType, Platform, Reference, Result, Tag};
+use crate::{
+    BlobReader, Descriptor, Digest, Error, ErrorKind, Limits, MediaType, Platform, Reference, Result, Tag,
+};
 
 /// How deep indexes may be nested.
 const NESTING_MAX: usize = 4;
@@ -173,9 +175,8 @@ fn verify(document: &RawManifest, digest: Option<&Digest>, size: Option<u64>, li
 }
 
 fn choose<'a>(index: &'a Index, platform: &Platform) -> Result<&'a Descriptor> {
-    let usable = |descriptor: &&Descriptor| {
-        matches!(descriptor.media_type.role(), Some(Role::Index | Role::Manifest))
-    };
+    let usable =
+        |descriptor: &&Descriptor| matches!(descriptor.media_type.role(), Some(Role::Index | Role::Manifest));
     let candidates: Vec<&Descriptor> = index.manifests.iter().filter(usable).collect();
     let mut best: Option<(u8, &Descriptor)> = None;
     for candidate in &candidates {
@@ -196,8 +197,11 @@ fn choose<'a>(index: &'a Index, platform: &Platform) -> Result<&'a Descriptor> {
 }
 
 fn wrong_platform(wanted: &Platform, offered: impl IntoIterator<Item = String>) -> Error {
-    let mut offered: Vec<String> =
-        offered.into_iter().map(|text| text.chars().take(60).collect()).filter(|text| text != "unknown/unknown").collect();
+    let mut offered: Vec<String> = offered
+        .into_iter()
+        .map(|text| text.chars().take(60).collect())
+        .filter(|text| text != "unknown/unknown")
+        .collect();
     offered.sort();
     offered.dedup();
     offered.truncate(20);

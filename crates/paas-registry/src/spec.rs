@@ -96,13 +96,18 @@ impl MediaType {
             format!("{} is not {wanted} that can be used", shown.escape_debug()),
         );
         if text.starts_with("application/vnd.docker.distribution.manifest.v1") {
-            error.with_remedy("the image has the retired manifest schema 1; push it again with a current tool")
+            error
+                .with_remedy("the image has the retired manifest schema 1; push it again with a current tool")
         } else if text.contains("foreign") || text.contains("nondistributable") {
-            error.with_remedy("layers that are kept outside of the registry are not fetched; use an image without them")
+            error.with_remedy(
+                "layers that are kept outside of the registry are not fetched; use an image without them",
+            )
         } else if text.contains("encrypted") {
             error.with_remedy("encrypted layers are not supported; use an image without them")
         } else {
-            error.with_remedy("this may be an artifact, such as a chart or a signature, and no container image")
+            error.with_remedy(
+                "this may be an artifact, such as a chart or a signature, and no container image",
+            )
         }
     }
 }
@@ -308,7 +313,9 @@ pub(crate) fn manifest_role(media_type: &MediaType, bytes: &[u8]) -> Result<Role
     }
     let probe: Probe = parse("manifest", bytes)?;
     if probe.schema_version == Some(1) {
-        return Err(MediaType::new("application/vnd.docker.distribution.manifest.v1+json").unsupported("a manifest"));
+        return Err(
+            MediaType::new("application/vnd.docker.distribution.manifest.v1+json").unsupported("a manifest")
+        );
     }
     let stated = probe.media_type.as_ref().and_then(MediaType::role).or(media_type.role());
     // One document that reads as both an index and a manifest is the confusion of CVE-2021-41190.

@@ -34,6 +34,7 @@ use crate::{Digest, Error, ErrorKind, Image, ImageConfig, Limits, Platform, Refe
 use files::Files;
 use index::{Index, Record};
 use lock::Lock;
+pub(crate) use pull::fetch_document;
 
 /// How an [`ImageStore`] works.
 #[derive(Debug, Clone)]
@@ -183,7 +184,12 @@ impl ImageStore {
             return self.get(digest);
         }
         let index = Index::load(&self.files)?;
-        index.images.iter().find(|r| r.references.contains(reference)).map(|record| self.image(record)).transpose()
+        index
+            .images
+            .iter()
+            .find(|r| r.references.contains(reference))
+            .map(|record| self.image(record))
+            .transpose()
     }
 
     /// Brings an image here, or what of it is not here yet, and remembers the reference.
@@ -195,7 +201,12 @@ impl ImageStore {
     /// Those of the source; [`ErrorKind::Corrupt`] if content differs from its digest or size, [`ErrorKind::Hostile`] or
     /// [`ErrorKind::TooLarge`] for an image that must not be here, [`ErrorKind::WrongPlatform`],
     /// [`ErrorKind::DiskFull`], [`ErrorKind::Busy`]. After an error nothing incomplete is visible.
-    pub async fn pull(&self, source: &dyn Source, reference: &Reference, options: &PullOptions) -> Result<Image> {
+    pub async fn pull(
+        &self,
+        source: &dyn Source,
+        reference: &Reference,
+        options: &PullOptions,
+    ) -> Result<Image> {
         pull::pull(self, source, reference, options).await.map_err(|error| error.with("image", reference))
     }
 
@@ -217,13 +228,15 @@ impl ImageStore {
             reclaimed.images = before - index.images.len();
             Ok(())
         })?;
-        let layers: BTreeSet<Digest> = index.images.iter().flat_map(|r| r.layers.iter().map(|l| l.diff_id)).collect();
+        let layers: BTreeSet<Digest> =
+            index.images.iter().flat_map(|r| r.layers.iter().map(|l| l.diff_id)).collect();
         let blobs: BTreeSet<Digest> = index.images.iter().flat_map(Record::blobs).collect();
         for digest in self.files.layers()?.difference(&layers) {
             reclaimed.layers += usize::from(self.reclaim(digest, |files| files.discard_layer(digest))?);
         }
         for digest in self.files.blobs()?.difference(&blobs) {
-            reclaimed.blobs += usize::from(self.reclaim(digest, |files| files.remove_blob(digest).map(|()| true))?);
+            reclaimed.blobs +=
+                usize::from(self.reclaim(digest, |files| files.remove_blob(digest).map(|()| true))?);
         }
         self.sweep()?;
         Ok(reclaimed)
@@ -233,10 +246,9 @@ impl ImageStore {
     fn reclaim(&self, digest: &Digest, discard: impl FnOnce(&Files) -> Result<bool>) -> Result<bool> {
         let Some(lock) = Lock::try_exclusive(&self.files, digest)? else { return Ok(false) };
         // A pull may have ended since the index was read; it held the lock until the index named the layer.
-        let needed = Index::load(&self.files)?
-            .images
-            .iter()
-            .any(|record| record.layers.iter().any(|l| l.diff_id == *digest) || record.blobs().contains(digest));
+        let needed = Index::load(&self.files)?.images.iter().any(|record| {
+            record.layers.iter().any(|l| l.diff_id == *digest) || record.blobs().contains(digest)
+        });
         let done = if needed { false } else { discard(&self.files)? };
         lock.remove()?;
         Ok(done)

@@ -103,11 +103,11 @@ impl<R: Read> TarReader<R> {
 
     fn entry(&mut self, header: &tar::Header, stated: u64, extensions: Extensions) -> Result<Entry> {
         let number = |value: io::Result<u64>| value.map_err(|error| self.corrupt(error.to_string()));
-        let path = extensions.pax_path.or(extensions.path).unwrap_or_else(|| header.path_bytes().into_owned());
-        let link = extensions
-            .pax_link
-            .or(extensions.link)
-            .unwrap_or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned).unwrap_or_default());
+        let path =
+            extensions.pax_path.or(extensions.path).unwrap_or_else(|| header.path_bytes().into_owned());
+        let link = extensions.pax_link.or(extensions.link).unwrap_or_else(|| {
+            header.link_name_bytes().map(std::borrow::Cow::into_owned).unwrap_or_default()
+        });
         let mut size = extensions.size.unwrap_or(stated);
         let kind = match header.entry_type().as_byte() {
             // The first tars had no directories: a trailing slash makes one.
@@ -139,9 +139,10 @@ impl<R: Read> TarReader<R> {
             mode: mode & 0o7777,
             uid: extensions.uid.map_or_else(|| number(header.uid()), Ok)?,
             gid: extensions.gid.map_or_else(|| number(header.gid()), Ok)?,
-            mtime: extensions
-                .mtime
-                .map_or_else(|| number(header.mtime()).map(|seconds| seconds.try_into().unwrap_or(i64::MAX)), Ok)?,
+            mtime: extensions.mtime.map_or_else(
+                || number(header.mtime()).map(|seconds| seconds.try_into().unwrap_or(i64::MAX)),
+                Ok,
+            )?,
             size,
             xattrs: extensions.xattrs,
             offset: self.offset,
@@ -171,7 +172,9 @@ impl<R: Read> TarReader<R> {
         let sum = bytes[..148].iter().chain(&bytes[156..]).map(|byte| u32::from(*byte)).sum::<u32>() + 8 * 32;
         match header.cksum() {
             Ok(stated) if stated == sum => Ok(Some(header)),
-            _ => Err(self.corrupt("a header has a wrong checksum: this is no tar archive, or a damaged one".to_owned())),
+            _ => Err(self.corrupt(
+                "a header has a wrong checksum: this is no tar archive, or a damaged one".to_owned(),
+            )),
         }
     }
 
@@ -286,7 +289,10 @@ impl<R: Read> Read for TarReader<R> {
         }
         let count = self.reader.read(&mut buffer[..wanted])?;
         if count == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the archive ends in the middle of an entry"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the archive ends in the middle of an entry",
+            ));
         }
         self.content -= count as u64;
         self.offset += count as u64;

@@ -13,7 +13,15 @@ pub(crate) struct HostileTar {
 
 impl HostileTar {
     /// An entry whose header holds exactly what is given.
-    pub(crate) fn raw(mut self, kind: u8, path: &[u8], link: &[u8], mode: u32, stated: u64, content: &[u8]) -> Self {
+    pub(crate) fn raw(
+        mut self,
+        kind: u8,
+        path: &[u8],
+        link: &[u8],
+        mode: u32,
+        stated: u64,
+        content: &[u8],
+    ) -> Self {
         let mut header = tar::Header::new_gnu();
         header.set_mode(mode);
         header.set_uid(0);
@@ -101,7 +109,8 @@ pub(crate) struct TestImage {
 
 impl TestImage {
     pub(crate) fn new(layers: &[(&[u8], Vec<u8>, &str)]) -> Self {
-        let diff_ids: Vec<String> = layers.iter().map(|(plain, _, _)| Digest::of(plain).to_string()).collect();
+        let diff_ids: Vec<String> =
+            layers.iter().map(|(plain, _, _)| Digest::of(plain).to_string()).collect();
         let platform = crate::Platform::host();
         let config = serde_json::json!({
             "os": platform.os, "architecture": platform.architecture,
@@ -112,7 +121,8 @@ impl TestImage {
     }
 
     pub(crate) fn with_config(layers: &[(&[u8], Vec<u8>, &str)], config: Vec<u8>) -> Self {
-        let descriptors = layers.iter().map(|(_, stored, media_type)| Descriptor::of(media_type, stored)).collect();
+        let descriptors =
+            layers.iter().map(|(_, stored, media_type)| Descriptor::of(media_type, stored)).collect();
         let manifest = Manifest::new(Descriptor::of(MediaType::OCI_CONFIG, &config), descriptors);
         Self {
             manifest: serde_json::to_vec(&manifest).unwrap(),

@@ -143,7 +143,9 @@ fn place<R: Read>(
         // The root itself: only its attributes can be given.
         return match entry.kind {
             EntryKind::Directory => tree.root_directory(entry),
-            _ => Err(Error::new(ErrorKind::Hostile, OPERATION, "the root is something else than a directory")),
+            _ => {
+                Err(Error::new(ErrorKind::Hostile, OPERATION, "the root is something else than a directory"))
+            }
         };
     };
     if let Some(whiteout) = whiteout::parse(path.name())? {
@@ -154,7 +156,8 @@ fn place<R: Read>(
         EntryKind::File => tree.file(path, entry, tar),
         EntryKind::Symlink => tree.symlink(path, entry),
         EntryKind::HardLink => {
-            let target = EntryPath::parse(&entry.link).map_err(|error| error.with("hard link to", show(&entry.link)))?;
+            let target = EntryPath::parse(&entry.link)
+                .map_err(|error| error.with("hard link to", show(&entry.link)))?;
             let target = target.ok_or_else(|| {
                 Error::new(ErrorKind::Hostile, OPERATION, "a hard link points to the root of the layer")
             })?;

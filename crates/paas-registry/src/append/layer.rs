@@ -26,7 +26,9 @@ pub(super) struct Packed {
 pub(super) fn normalise(path: &str) -> Option<Vec<u8>> {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     let ok = !parts.is_empty()
-        && parts.iter().all(|part| *part != ".." && part.len() <= 255 && !part.contains('\0') && !part.starts_with(".wh."));
+        && parts.iter().all(|part| {
+            *part != ".." && part.len() <= 255 && !part.contains('\0') && !part.starts_with(".wh.")
+        });
     ok.then(|| parts.join("/").into_bytes())
 }
 
@@ -74,7 +76,10 @@ pub(super) fn pack(nodes: &BTreeMap<Vec<u8>, Node>) -> Result<Packed> {
 
 fn write(nodes: &BTreeMap<Vec<u8>, Node>) -> io::Result<Packed> {
     // The operating system is "unknown", so that the result does not depend on where it is built.
-    let gzip = flate2::GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), flate2::Compression::default());
+    let gzip = flate2::GzBuilder::new()
+        .mtime(0)
+        .operating_system(255)
+        .write(Vec::new(), flate2::Compression::default());
     let mut tar = tar::Builder::new(Hashed { writer: gzip, hasher: Hasher::default() });
     // Sorted by bytes, a directory comes before what is in it.
     for (path, node) in nodes {

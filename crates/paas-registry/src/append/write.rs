@@ -78,7 +78,8 @@ pub(super) fn archive(path: &Path, image: &BuiltImage, tags: &[Tag]) -> Result<(
     let file = NamedTempFile::new_in(directory).map_err(failed)?;
     let mut tar = tar::Builder::new(BufWriter::new(file));
     append(&mut tar, "oci-layout", LAYOUT_HEADER.len() as u64, LAYOUT_HEADER)?;
-    let index = serde_json::to_vec(&Index::new(listed(image, tags))).expect("an index has only strings for keys");
+    let index =
+        serde_json::to_vec(&Index::new(listed(image, tags))).expect("an index has only strings for keys");
     append(&mut tar, "index.json", index.len() as u64, index.as_slice())?;
     for (digest, located) in &image.blobs {
         let reader = Verified { reader: located.reader(), hasher: Hasher::default(), wanted: *digest };

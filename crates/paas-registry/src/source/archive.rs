@@ -16,9 +16,7 @@ use crate::blob::Located;
 use crate::digest::Hasher;
 use crate::spec::{self, ANNOTATION_CONTAINERD_NAME, Index, Manifest};
 use crate::tarball::{EntryKind, TarReader};
-use crate::{
-    BlobReader, Descriptor, Digest, Error, ErrorKind, Limits, MediaType, Reference, Result, Tag,
-};
+use crate::{BlobReader, Descriptor, Digest, Error, ErrorKind, Limits, MediaType, Reference, Result, Tag};
 
 const OPERATION: &str = "read image archive";
 /// Entries of an archive: a few for each layer.
@@ -131,12 +129,13 @@ fn decompressed(mut file: File, limits: &Limits) -> Result<File> {
     };
     let mut plain = tempfile::tempfile().map_err(failed)?;
     let limit = limits.image_bytes.saturating_add(limits.manifest_bytes);
-    let copied = io::copy(&mut reader.by_ref().take(limit + 1), &mut plain).map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidInput | io::ErrorKind::Other => {
-            Error::new(ErrorKind::Corrupt, OPERATION, format!("its compressed data is damaged: {error}"))
-        }
-        _ => failed(error),
-    })?;
+    let copied =
+        io::copy(&mut reader.by_ref().take(limit + 1), &mut plain).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput | io::ErrorKind::Other => {
+                Error::new(ErrorKind::Corrupt, OPERATION, format!("its compressed data is damaged: {error}"))
+            }
+            _ => failed(error),
+        })?;
     if copied > limit {
         return Err(Error::new(ErrorKind::TooLarge, OPERATION, format!("more than {limit} bytes unpacked")));
     }
@@ -151,7 +150,8 @@ struct Members {
 
 impl Members {
     fn read(file: &Arc<File>) -> Result<Self> {
-        let reader = io::BufReader::with_capacity(64 * 1024, PositionedReader { file: Arc::clone(file), position: 0 });
+        let reader =
+            io::BufReader::with_capacity(64 * 1024, PositionedReader { file: Arc::clone(file), position: 0 });
         let length = file.metadata().map_err(|error| Error::io(OPERATION, error))?.len();
         let mut tar = TarReader::new(reader, OPERATION);
         let mut members = Self { files: BTreeMap::new(), links: BTreeMap::new() };
@@ -180,7 +180,11 @@ impl Members {
                 _ => {}
             }
             if members.files.len() + members.links.len() > ENTRIES_MAX {
-                return Err(Error::new(ErrorKind::TooLarge, OPERATION, format!("more than {ENTRIES_MAX} entries")));
+                return Err(Error::new(
+                    ErrorKind::TooLarge,
+                    OPERATION,
+                    format!("more than {ENTRIES_MAX} entries"),
+                ));
             }
         }
         Ok(members)
@@ -272,7 +276,11 @@ fn docker_save(members: &Members, list: &[u8], limits: &Limits) -> Result<Conten
 
 fn describe_layer(located: &Located, limits: &Limits) -> Result<Descriptor> {
     if located.size() > limits.layer_bytes {
-        return Err(Error::new(ErrorKind::TooLarge, OPERATION, format!("a layer has {} bytes", located.size())));
+        return Err(Error::new(
+            ErrorKind::TooLarge,
+            OPERATION,
+            format!("a layer has {} bytes", located.size()),
+        ));
     }
     let mut hasher = Hasher::default();
     let mut reader = located.reader();

@@ -26,12 +26,13 @@ fn name(descriptor: &Descriptor) -> Option<&str> {
 
 /// Whether a manifest is named so: by its full name, or by its bare tag.
 fn is_named(descriptor: &Descriptor, reference: &Reference) -> bool {
-    [ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME].iter().filter_map(|key| descriptor.annotations.get(*key)).any(
-        |name| {
+    [ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME]
+        .iter()
+        .filter_map(|key| descriptor.annotations.get(*key))
+        .any(|name| {
             reference.tag().is_some_and(|tag| tag.as_str() == name)
                 || name.parse::<Reference>().is_ok_and(|named| named == *reference)
-        },
-    )
+        })
 }
 
 fn is_image(descriptor: &&Descriptor) -> bool {
@@ -58,7 +59,8 @@ pub(crate) fn tags(index: &Index, repository: &Reference) -> Vec<Tag> {
                 return Some(tag);
             }
             let reference = name.parse::<Reference>().ok()?;
-            let same = reference.registry() == repository.registry() && reference.repository() == repository.repository();
+            let same = reference.registry() == repository.registry()
+                && reference.repository() == repository.repository();
             reference.tag().filter(|_| same).cloned()
         })
         .collect();

@@ -92,9 +92,12 @@ impl Layout {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io(OPERATION, error).with("file", path.display())),
         };
-        let metadata = file.metadata().map_err(|error| Error::io(OPERATION, error).with("file", path.display()))?;
+        let metadata =
+            file.metadata().map_err(|error| Error::io(OPERATION, error).with("file", path.display()))?;
         if !metadata.is_file() {
-            return Err(Error::new(ErrorKind::Invalid, OPERATION, "it is no plain file").with("file", path.display()));
+            return Err(
+                Error::new(ErrorKind::Invalid, OPERATION, "it is no plain file").with("file", path.display())
+            );
         }
         Ok(Some(Located::File { file: Arc::new(file), offset: 0, size: metadata.len() }))
     }

@@ -165,7 +165,6 @@ impl Files {
         }
     }
 
-
     pub(super) fn layers(&self) -> Result<BTreeSet<Digest>> {
         self.digests("layers")
     }

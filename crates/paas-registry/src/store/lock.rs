@@ -101,8 +101,12 @@ impl Wait {
     /// How long to wait before the next try.
     pub(super) fn next(&mut self, what: &Path) -> Result<Duration> {
         if Instant::now() >= self.deadline {
-            return Err(Error::new(ErrorKind::Busy, OPERATION, "another process works on it and did not finish in time")
-                .with("lock", what.display()));
+            return Err(Error::new(
+                ErrorKind::Busy,
+                OPERATION,
+                "another process works on it and did not finish in time",
+            )
+            .with("lock", what.display()));
         }
         let delay = self.delay;
         self.delay = (delay * 2).min(POLL_MAX);

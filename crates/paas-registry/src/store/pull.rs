@@ -47,13 +47,23 @@ pub(super) async fn pull(
         });
         progress.send_replace(PullProgress { layers: layers.collect() });
     }
-    let work = manifest.layers.iter().zip(&config.rootfs.diff_ids).enumerate().map(|(position, (layer, diff_id))| {
-        let reporter = Reporter::new(options.progress.clone(), position);
-        async move {
-            let task = LayerTask { store, source, reference, layer, diff_id: *diff_id, reporter, limits: &options.limits };
-            task.ensure().await.map_err(|error| error.with("layer", layer.digest))
-        }
-    });
+    let work = manifest.layers.iter().zip(&config.rootfs.diff_ids).enumerate().map(
+        |(position, (layer, diff_id))| {
+            let reporter = Reporter::new(options.progress.clone(), position);
+            async move {
+                let task = LayerTask {
+                    store,
+                    source,
+                    reference,
+                    layer,
+                    diff_id: *diff_id,
+                    reporter,
+                    limits: &options.limits,
+                };
+                task.ensure().await.map_err(|error| error.with("layer", layer.digest))
+            }
+        },
+    );
     let layers: Vec<(Lock, LayerInfo)> = work.collect::<FuturesOrdered<_>>().try_collect().await?;
 
     let record = record(reference, &selected, &config, &layers);
@@ -82,7 +92,11 @@ pub(super) async fn pull(
 }
 
 /// The image, if it is here by its digest and the layers too.
-async fn already_here(store: &ImageStore, reference: &Reference, options: &PullOptions) -> Result<Option<Image>> {
+async fn already_here(
+    store: &ImageStore,
+    reference: &Reference,
+    options: &PullOptions,
+) -> Result<Option<Image>> {
     let Some(digest) = reference.digest().copied() else { return Ok(None) };
     let (store, reference, platform) = (store.clone(), reference.clone(), options.platform.clone());
     blocking(OPERATION, move || {
@@ -108,7 +122,9 @@ async fn already_here(store: &ImageStore, reference: &Reference, options: &PullO
                 }
                 Ok(())
             })?;
-            let Some(known) = index.images.iter().find(|known| known.manifest == manifest) else { return Ok(None) };
+            let Some(known) = index.images.iter().find(|known| known.manifest == manifest) else {
+                return Ok(None);
+            };
             return store.image(known).map(Some);
         }
         store.image(&record).map(Some)
@@ -116,14 +132,24 @@ async fn already_here(store: &ImageStore, reference: &Reference, options: &PullO
     .await
 }
 
-fn record(reference: &Reference, selected: &Selected, config: &Config, layers: &[(Lock, LayerInfo)]) -> Record {
+fn record(
+    reference: &Reference,
+    selected: &Selected,
+    config: &Config,
+    layers: &[(Lock, LayerInfo)],
+) -> Record {
     let manifest = selected.digest();
     let parts = selected.manifest.layers.iter().zip(&config.rootfs.diff_ids).zip(layers);
     debug_assert!(selected.documents.first().is_some_and(|document| document.digest() == selected.root()));
     Record {
         manifest,
         config: selected.manifest.config.digest,
-        indexes: selected.documents.iter().map(source::RawManifest::digest).filter(|d| *d != manifest).collect(),
+        indexes: selected
+            .documents
+            .iter()
+            .map(source::RawManifest::digest)
+            .filter(|d| *d != manifest)
+            .collect(),
         references: BTreeSet::from([reference.clone()]),
         layers: parts
             .map(|((layer, diff_id), (_, info))| RecordLayer {
@@ -163,7 +189,12 @@ fn put_document(store: &ImageStore, digest: &Digest, bytes: &[u8]) -> Result<Loc
 }
 
 /// Reads a small blob into memory and verifies it.
-async fn fetch_document(source: &dyn Source, reference: &Reference, descriptor: &Descriptor) -> Result<bytes::Bytes> {
+/// A document's bytes, verified.
+pub(crate) async fn fetch_document(
+    source: &dyn Source,
+    reference: &Reference,
+    descriptor: &Descriptor,
+) -> Result<bytes::Bytes> {
     let mut attempt = 1;
     loop {
         let mut bytes = Vec::new();
@@ -204,7 +235,10 @@ async fn copy_verified<R: AsyncRead + Unpin>(
         }
         hasher.update(&buffer[..count]);
         if hasher.bytes() > descriptor.size {
-            return Err(corrupt(format!("there is more of it than the {} bytes that it should have", descriptor.size)));
+            return Err(corrupt(format!(
+                "there is more of it than the {} bytes that it should have",
+                descriptor.size
+            )));
         }
         write(&buffer[..count])?;
     }

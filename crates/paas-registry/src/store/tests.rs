@@ -42,7 +42,11 @@ impl Fixture {
         let root = self.store.directory();
         let mut found = Vec::new();
         for part in ["blobs/sha256", "layers", "tmp"] {
-            found.extend(fs::read_dir(root.join(part)).unwrap().map(|e| format!("{part}/{}", e.unwrap().file_name().display())));
+            found.extend(
+                fs::read_dir(root.join(part))
+                    .unwrap()
+                    .map(|e| format!("{part}/{}", e.unwrap().file_name().display())),
+            );
         }
         found.sort();
         found
@@ -168,7 +172,8 @@ async fn content_that_differs_from_its_digest_is_refused_and_leaves_nothing() {
 #[tokio::test]
 async fn a_layer_that_is_not_what_the_configuration_says_is_refused() {
     let fixture = Fixture::new();
-    let (said, given) = (HostileTar::default().file("a", b"a").finish(), HostileTar::default().file("a", b"b").finish());
+    let (said, given) =
+        (HostileTar::default().file("a", b"a").finish(), HostileTar::default().file("a", b"b").finish());
     let image = TestImage::new(&[(&said, gzip(&given), MediaType::OCI_LAYER_GZIP)]);
     let error = fixture.pull(&fixture.layout("layout", &image), "localhost/a:1").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");

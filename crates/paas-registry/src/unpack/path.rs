@@ -38,7 +38,11 @@ impl EntryPath {
                 b"" | b"." => {}
                 b".." => return hostile("a path leads out of the layer"),
                 part if part.len() > NAME_MAX => {
-                    return Err(Error::new(ErrorKind::TooLarge, OPERATION, "a file name is longer than 255 bytes"));
+                    return Err(Error::new(
+                        ErrorKind::TooLarge,
+                        OPERATION,
+                        "a file name is longer than 255 bytes",
+                    ));
                 }
                 part => {
                     if !whole.is_empty() {
@@ -80,7 +84,10 @@ mod tests {
     #[test]
     fn paths_are_normalised() {
         let path = EntryPath::parse(b"./usr//bin/./sh/").unwrap().unwrap();
-        assert_eq!((path.as_bytes(), path.parent(), path.name()), (&b"usr/bin/sh"[..], &b"usr/bin"[..], &b"sh"[..]));
+        assert_eq!(
+            (path.as_bytes(), path.parent(), path.name()),
+            (&b"usr/bin/sh"[..], &b"usr/bin"[..], &b"sh"[..])
+        );
         let path = EntryPath::parse(b"etc").unwrap().unwrap();
         assert_eq!((path.parent(), path.name()), (&b""[..], &b"etc"[..]));
         for root in [&b"./"[..], b".", b"/", b"//"] {

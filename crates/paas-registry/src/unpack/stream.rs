@@ -18,19 +18,24 @@ pub(super) fn open<R: Read>(mut reader: R, limits: &Limits) -> Result<LayerStrea
     let mut magic = Vec::with_capacity(4);
     reader.by_ref().take(4).read_to_end(&mut magic).map_err(|error| Error::io(OPERATION, error))?;
     let packed_bytes = Arc::new(AtomicU64::new(0));
-    let counted = Counted { reader: Cursor::new(magic.clone()).chain(reader), bytes: Arc::clone(&packed_bytes) };
+    let counted =
+        Counted { reader: Cursor::new(magic.clone()).chain(reader), bytes: Arc::clone(&packed_bytes) };
     let packed = BufReader::with_capacity(128 * 1024, counted);
     let decoder = match magic.as_slice() {
         [0x1f, 0x8b, ..] => Decoder::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(packed))),
         [0x28, 0xb5, 0x2f, 0xfd] => {
-            let mut decoder =
-                zstd::stream::read::Decoder::with_buffer(packed).map_err(|error| Error::io(OPERATION, error))?;
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)
+                .map_err(|error| Error::io(OPERATION, error))?;
             decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| Error::io(OPERATION, error))?;
             Decoder::Zstd(Box::new(decoder))
         }
         [b'B', b'Z', b'h', ..] | [0xfd, b'7', b'z', b'X'] => {
-            return Err(Error::new(ErrorKind::Unsupported, OPERATION, "the layer is compressed by bzip2 or xz")
-                .with_remedy("build the image with gzip, zstd or uncompressed layers"));
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                OPERATION,
+                "the layer is compressed by bzip2 or xz",
+            )
+            .with_remedy("build the image with gzip, zstd or uncompressed layers"));
         }
         _ => Decoder::Plain(packed),
     };
@@ -57,7 +62,8 @@ impl<R: Read> Read for Decoder<R> {
             | io::ErrorKind::Other
                 if !error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Error>) =>
             {
-                Error::new(ErrorKind::Corrupt, OPERATION, format!("the {format} data is damaged: {error}")).into_io()
+                Error::new(ErrorKind::Corrupt, OPERATION, format!("the {format} data is damaged: {error}"))
+                    .into_io()
             }
             _ => error,
         })

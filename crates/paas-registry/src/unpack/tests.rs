@@ -79,9 +79,13 @@ fn an_honest_layer_is_unpacked_with_modes_times_and_links() {
     assert_eq!(unpacked.entries, 8);
     let root = place.root();
     let mode = |path: &str| fs::symlink_metadata(root.join(path)).unwrap().mode() & 0o7777;
-    assert_eq!((mode(""), mode("bin"), mode("bin/su"), mode("tmp"), mode("tmp/fifo"), mode("deep")), (0o750, 0o555, 0o4755, 0o1777, 0o620, 0o755));
+    assert_eq!(
+        (mode(""), mode("bin"), mode("bin/su"), mode("tmp"), mode("tmp/fifo"), mode("deep")),
+        (0o750, 0o555, 0o4755, 0o1777, 0o620, 0o755)
+    );
     assert_eq!(fs::read_link(root.join("bin/sh")).unwrap(), Path::new("/bin/su"));
-    let (one, other) = (fs::metadata(root.join("bin/su")).unwrap(), fs::metadata(root.join("bin/sudo")).unwrap());
+    let (one, other) =
+        (fs::metadata(root.join("bin/su")).unwrap(), fs::metadata(root.join("bin/sudo")).unwrap());
     assert_eq!((one.ino(), one.nlink()), (other.ino(), 2));
     assert_eq!(one.mtime(), 1_000_000_000);
     assert_eq!(fs::metadata(root.join("bin")).unwrap().mtime(), 1_000_000_000);
@@ -114,10 +118,22 @@ fn an_empty_layer_is_a_layer() {
 
 #[test]
 fn paths_out_of_the_layer_are_refused() {
-    for path in ["/etc/passwd", "../secret", "../beside/x", "a/../../beside/x", "..", "a/..", "./../secret", "//beside"] {
+    for path in [
+        "/etc/passwd",
+        "../secret",
+        "../beside/x",
+        "a/../../beside/x",
+        "..",
+        "a/..",
+        "./../secret",
+        "//beside",
+    ] {
         refused(HostileTar::default().file(path, b"evil"), ErrorKind::Hostile);
         refused(HostileTar::default().symlink(path, "x"), ErrorKind::Hostile);
-        refused(HostileTar::default().pax(&[("path", path.as_bytes())]).file("a", b"evil"), ErrorKind::Hostile);
+        refused(
+            HostileTar::default().pax(&[("path", path.as_bytes())]).file("a", b"evil"),
+            ErrorKind::Hostile,
+        );
         refused(HostileTar::default().gnu_long(b'L', path.as_bytes()).file("a", b"evil"), ErrorKind::Hostile);
         if !path.ends_with("..") {
             refused(HostileTar::default().dir(path, 0o755), ErrorKind::Hostile);
@@ -197,7 +213,10 @@ fn impossible_names_are_refused() {
     refused(HostileTar::default().gnu_long(b'L', &[b'a'; 256]).file("a", b""), ErrorKind::TooLarge);
     refused(HostileTar::default().pax(&[("path", &b"a/".repeat(3000))]).file("a", b""), ErrorKind::TooLarge);
     refused(HostileTar::default().pax(&[("path", &b"a/".repeat(300))]).file("a", b""), ErrorKind::TooLarge);
-    refused(HostileTar::default().raw(b'0', b"./", b"", 0o644, 0, b"").symlink("./", "x"), ErrorKind::Hostile);
+    refused(
+        HostileTar::default().raw(b'0', b"./", b"", 0o644, 0, b"").symlink("./", "x"),
+        ErrorKind::Hostile,
+    );
     for name in [".wh.", ".wh..", ".wh...", "d/.wh..."] {
         refused(HostileTar::default().file(name, b""), ErrorKind::Hostile);
     }
@@ -244,8 +263,11 @@ fn what_is_no_tar_or_is_damaged_is_refused() {
     let trailing = [&gzip(&good)[..], b"garbage"].concat();
     corrupt(&trailing);
     refused(HostileTar::default().bytes_as_they_are(&[0; 512]).file("late", b""), ErrorKind::Corrupt);
-    for record in [&b"9999 path=a\n"[..], b"x path=a\n", b"10 path=a", b"3 \n", b"12 path~aaa\n", b"0 path=a\n"] {
-        let layer = HostileTar::default().raw(b'x', b"p", b"", 0o644, record.len() as u64, record).file("a", b"");
+    for record in
+        [&b"9999 path=a\n"[..], b"x path=a\n", b"10 path=a", b"3 \n", b"12 path~aaa\n", b"0 path=a\n"]
+    {
+        let layer =
+            HostileTar::default().raw(b'x', b"p", b"", 0o644, record.len() as u64, record).file("a", b"");
         refused(layer, ErrorKind::Corrupt);
     }
 }
@@ -268,7 +290,9 @@ fn unusual_entries_are_refused_or_left_out() {
 
 #[test]
 fn attributes_of_overlayfs_are_refused_and_foreign_ones_left_out() {
-    for name in ["user.overlay.opaque", "trusted.overlay.opaque", "user.overlay.whiteout", "trusted.overlay.redirect"] {
+    for name in
+        ["user.overlay.opaque", "trusted.overlay.opaque", "user.overlay.whiteout", "trusted.overlay.redirect"]
+    {
         let layer = HostileTar::default().pax(&[(&format!("SCHILY.xattr.{name}"), b"y")]);
         refused(layer.dir("d", 0o755), ErrorKind::Hostile);
     }
@@ -300,20 +324,27 @@ fn bombs_are_stopped() {
     };
     let zeros = HostileTar::default().file("zeros", &vec![0; 8 << 20]).finish();
     too_large(&gzip(&zeros), &limits(|limits| (limits.expansion, limits.expansion_floor) = (100, 1 << 20)));
-    too_large(&zstd::encode_all(zeros.as_slice(), 3).unwrap(), &limits(|l| (l.expansion, l.expansion_floor) = (100, 1 << 20)));
+    too_large(
+        &zstd::encode_all(zeros.as_slice(), 3).unwrap(),
+        &limits(|l| (l.expansion, l.expansion_floor) = (100, 1 << 20)),
+    );
     too_large(&zeros, &limits(|limits| limits.unpacked_bytes = 1 << 20));
     // Zeros behind the end mark count too.
     let behind = [HostileTar::default().finish(), vec![0; 8 << 20]].concat();
     too_large(&gzip(&behind), &limits(|limits| limits.unpacked_bytes = 1 << 20));
     let many = (0..100).fold(HostileTar::default(), |tar, n| tar.file(&format!("f{n}"), b"")).finish();
     too_large(&many, &limits(|limits| limits.entries = 99));
-    let names = (0..100).fold(HostileTar::default(), |tar, n| tar.dir(&format!("directory{n}"), 0o755)).finish();
+    let names =
+        (0..100).fold(HostileTar::default(), |tar, n| tar.dir(&format!("directory{n}"), 0o755)).finish();
     too_large(&names, &limits(|limits| limits.directory_name_bytes = 500));
     // Headers that state sizes which nobody could hold in memory.
     refused(HostileTar::default().raw(b'L', b"l", b"", 0o644, 1 << 33, b""), ErrorKind::TooLarge);
     refused(HostileTar::default().raw(b'x', b"x", b"", 0o644, 1 << 33, b""), ErrorKind::TooLarge);
     refused(HostileTar::default().raw(b'0', b"f", b"", 0o644, u64::MAX, b""), ErrorKind::Corrupt);
-    refused(HostileTar::default().pax(&[("size", b"18446744073709551615")]).file("f", b""), ErrorKind::Corrupt);
+    refused(
+        HostileTar::default().pax(&[("size", b"18446744073709551615")]).file("f", b""),
+        ErrorKind::Corrupt,
+    );
     let many_headers = (0..20).fold(HostileTar::default(), |tar, _| tar.pax(&[("comment", b"x")]));
     refused(many_headers.file("a", b""), ErrorKind::Hostile);
 }
@@ -377,7 +408,8 @@ fn deletions_become_marks_of_overlayfs() {
     assert!(gone.file_type().is_char_device() && gone.rdev() == 0);
     let opaque = |path: &str| {
         let mut value = [0; 4];
-        rustix::fs::getxattr(root.join(path), "user.overlay.opaque", &mut value).map(|length| value[..length].to_vec())
+        rustix::fs::getxattr(root.join(path), "user.overlay.opaque", &mut value)
+            .map(|length| value[..length].to_vec())
     };
     for path in ["o", "again", "implied", "both"] {
         assert_eq!(opaque(path).unwrap(), b"y", "{path}");
@@ -389,7 +421,9 @@ fn deletions_become_marks_of_overlayfs() {
 
 #[test]
 fn a_layer_that_hides_all_below_says_so() {
-    assert!(Place::new().unpack(&HostileTar::default().file(".wh..wh..opq", b"").finish()).unwrap().opaque_root);
+    assert!(
+        Place::new().unpack(&HostileTar::default().file(".wh..wh..opq", b"").finish()).unwrap().opaque_root
+    );
 }
 
 #[test]
@@ -423,14 +457,28 @@ enum Piece {
 }
 
 fn piece() -> impl Strategy<Value = Piece> {
-    let part = || prop_oneof![Just("a"), Just("b"), Just("c"), Just(".."), Just("."), Just(".wh.a"), Just(".wh..wh..opq")];
-    let path = move || {
-        (proptest::bool::weighted(0.03), proptest::collection::vec(part(), 1..4)).prop_map(|(absolute, parts)| {
-            let slash = if absolute { "/" } else { "" };
-            format!("{slash}{}", parts.join("/"))
-        })
+    let part = || {
+        prop_oneof![
+            Just("a"),
+            Just("b"),
+            Just("c"),
+            Just(".."),
+            Just("."),
+            Just(".wh.a"),
+            Just(".wh..wh..opq")
+        ]
     };
-    let target = move || prop_oneof![path(), Just("../beside".to_owned()), Just("../secret".to_owned()), Just("/".to_owned())];
+    let path = move || {
+        (proptest::bool::weighted(0.03), proptest::collection::vec(part(), 1..4)).prop_map(
+            |(absolute, parts)| {
+                let slash = if absolute { "/" } else { "" };
+                format!("{slash}{}", parts.join("/"))
+            },
+        )
+    };
+    let target = move || {
+        prop_oneof![path(), Just("../beside".to_owned()), Just("../secret".to_owned()), Just("/".to_owned())]
+    };
     prop_oneof![
         path().prop_map(Piece::File),
         path().prop_map(Piece::Dir),

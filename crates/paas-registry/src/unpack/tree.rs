@@ -87,7 +87,12 @@ impl<'a> Tree<'a> {
         self.remember(path.as_bytes(), Attributes { mode: entry.mode, mtime: entry.mtime })
     }
 
-    pub(super) fn file<R: Read>(&mut self, path: &EntryPath, entry: &Entry, content: &mut TarReader<R>) -> Result<()> {
+    pub(super) fn file<R: Read>(
+        &mut self,
+        path: &EntryPath,
+        entry: &Entry,
+        content: &mut TarReader<R>,
+    ) -> Result<()> {
         let parent = self.parent(path)?;
         self.clear(parent.as_fd(), path, false)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -113,12 +118,17 @@ impl<'a> Tree<'a> {
 
     pub(super) fn symlink(&mut self, path: &EntryPath, entry: &Entry) -> Result<()> {
         if entry.link.contains(&0) || entry.link.is_empty() {
-            return Err(Error::new(ErrorKind::Hostile, OPERATION, "a symbolic link has an impossible target"));
+            return Err(Error::new(
+                ErrorKind::Hostile,
+                OPERATION,
+                "a symbolic link has an impossible target",
+            ));
         }
         let parent = self.parent(path)?;
         self.clear(parent.as_fd(), path, false)?;
         // Where it leads is the container's business: nothing here ever follows it.
-        fs::symlinkat(entry.link.as_slice(), &parent, path.name()).map_err(|errno| failed("make a link", errno))?;
+        fs::symlinkat(entry.link.as_slice(), &parent, path.name())
+            .map_err(|errno| failed("make a link", errno))?;
         self.own_at(parent.as_fd(), path.name(), entry)?;
         fs::utimensat(&parent, path.name(), &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|errno| failed("set a time", errno))
@@ -138,14 +148,17 @@ impl<'a> Tree<'a> {
 
     pub(super) fn hard_link(&mut self, path: &EntryPath, target: &EntryPath) -> Result<()> {
         let hostile = |message: &str| {
-            Error::new(ErrorKind::Hostile, OPERATION, message).with("hard link to", super::show(target.as_bytes()))
+            Error::new(ErrorKind::Hostile, OPERATION, message)
+                .with("hard link to", super::show(target.as_bytes()))
         };
         if path == target {
             return Err(hostile("a hard link points to itself"));
         }
         let target_parent = open_beneath(self.root, target.parent()).map_err(|errno| match errno {
             Errno::NOENT => hostile("a hard link points to what is not in the same layer"),
-            Errno::LOOP | Errno::NOTDIR | Errno::XDEV => hostile("a hard link leads through a link or a file"),
+            Errno::LOOP | Errno::NOTDIR | Errno::XDEV => {
+                hostile("a hard link leads through a link or a file")
+            }
             errno => failed("make a hard link", errno),
         })?;
         let Some(stat) = whiteout::stat(target_parent.as_fd(), target.name())? else {
@@ -309,8 +322,13 @@ impl<'a> Tree<'a> {
             self.directories.remove(&below);
             below.push(b'/');
             let range = (Bound::Included(below.clone()), Bound::Unbounded);
-            let gone: Vec<_> =
-                self.directories.range(range).map(|(path, _)| path).take_while(|p| p.starts_with(&below)).cloned().collect();
+            let gone: Vec<_> = self
+                .directories
+                .range(range)
+                .map(|(path, _)| path)
+                .take_while(|p| p.starts_with(&below))
+                .cloned()
+                .collect();
             for path in gone {
                 self.directories.remove(&path);
             }
@@ -333,7 +351,9 @@ impl<'a> Tree<'a> {
 
     fn own(&self, file: BorrowedFd<'_>, entry: &Entry) -> Result<()> {
         match self.ids(entry)? {
-            Some((uid, gid)) => fs::fchown(file, Some(uid), Some(gid)).map_err(|errno| not_owned(entry, errno)),
+            Some((uid, gid)) => {
+                fs::fchown(file, Some(uid), Some(gid)).map_err(|errno| not_owned(entry, errno))
+            }
             None => Ok(()),
         }
     }

@@ -82,7 +82,8 @@ pub(super) fn delete(parent: BorrowedFd<'_>, name: &[u8], form: WhiteoutForm) ->
 
 pub(super) fn delete_by_attribute(parent: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR).map_err(|e| failed("write a whiteout", e))?;
+    let file = fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR)
+        .map_err(|e| failed("write a whiteout", e))?;
     set(file.as_fd(), "user.overlay.whiteout", b"y")?;
     // `x` tells overlayfs to look for such files here. `y` stays: an opaque directory hides the lower file anyway.
     match fs::fsetxattr(parent, "user.overlay.opaque", b"x", XattrFlags::CREATE) {
@@ -108,8 +109,8 @@ pub(super) fn make_opaque(directory: BorrowedFd<'_>, form: WhiteoutForm) -> Resu
 
 /// Like [`make_opaque`], for a directory in `parent`.
 pub(super) fn make_child_opaque(parent: BorrowedFd<'_>, name: &[u8], form: WhiteoutForm) -> Result<()> {
-    let directory =
-        fs::openat(parent, name, DIRECTORY, Mode::empty()).map_err(|errno| failed("open a directory", errno))?;
+    let directory = fs::openat(parent, name, DIRECTORY, Mode::empty())
+        .map_err(|errno| failed("open a directory", errno))?;
     make_opaque(directory.as_fd(), form)
 }
 
@@ -129,7 +130,9 @@ fn set(file: BorrowedFd<'_>, name: &'static str, value: &[u8]) -> Result<()> {
             OPERATION,
             format!("the file system of the image store takes no {name} attribute"),
         )
-        .with_remedy("keep the image store on a file system with extended attributes, such as ext4, xfs or btrfs"),
+        .with_remedy(
+            "keep the image store on a file system with extended attributes, such as ext4, xfs or btrfs",
+        ),
         errno => failed("mark a directory for overlayfs", errno).with("attribute", name),
     })
 }
