@@ -7,6 +7,8 @@
 //!
 //! [`Intercepted`] wraps a port with [`Interceptor`]s: [`Faults`] makes calls fail before or after they took
 //! effect, hang or be slow, by rule or by seed; [`Mutations`] counts what changed something.
+//!
+//! [`sim`] walks the release machine, or a strategy of an embedder's own, through made-up histories.
 
 mod authorizer;
 mod clock;
@@ -21,6 +23,8 @@ mod mutations;
 mod router;
 mod runtime;
 mod store;
+
+pub mod sim;
 
 pub use authorizer::MemoryAuthorizer;
 pub use clock::TokioClock;

@@ -57,6 +57,8 @@ struct Machine<'w> {
     extra: Vec<Act>,
     /// Refused raises that are tried again now.
     retries: Vec<RevisionId>,
+    /// Whether a step that had arrived lacks instances or traffic again.
+    behind: bool,
     /// Whether this decision disturbs already.
     disturbed: bool,
 }
@@ -78,6 +80,7 @@ impl<'w> Machine<'w> {
             events: Vec::new(),
             extra: Vec::new(),
             retries: Vec::new(),
+            behind: false,
             disturbed: false,
         }
     }
@@ -172,6 +175,7 @@ impl<'w> Machine<'w> {
     /// Turns back, for this reason.
     fn abort(&mut self, reason: AbortReason) -> Flow {
         begin_abort(&mut self.state, &mut self.events, reason);
+        self.absorb_revisions();
         Flow::Again
     }
 

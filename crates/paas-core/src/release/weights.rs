@@ -33,6 +33,13 @@ impl Weights {
         self.shares.values().map(|share| u64::from(*share)).sum()
     }
 
+    /// The weight of a revision if the sum were `total`, rounded up: weights of different sums compare so.
+    pub fn scaled(&self, revision: &RevisionId, total: u32) -> u32 {
+        let sum = self.sum().max(1);
+        let scaled = (u64::from(self.of(revision)) * u64::from(total)).div_ceil(sum);
+        u32::try_from(scaled).unwrap_or(u32::MAX)
+    }
+
     /// Whether no revision gets any traffic.
     pub fn is_out_of_service(&self) -> bool {
         self.sum() == 0

@@ -17,7 +17,7 @@ fn timed_part(phase: Phase) -> Phase {
 }
 
 impl Machine<'_> {
-    /// Whether progress is owed now. Holds stop an advance only, so they stop no clock on the way back; and a track that
+    /// Whether progress can be owed now. Holds stop an advance only, so they stop no clock on the way back; and a track that
     /// only waits for the coordinator owes nothing.
     fn owes_progress(&self) -> bool {
         let waits =
@@ -25,7 +25,7 @@ impl Machine<'_> {
                 rollout.ready || rollout.commit == CommitMode::Lockstep { granted: true }
             });
         let held = self.is_held() && self.state.phase.is_forward();
-        self.state.phase.is_timed() && !held && !waits
+        (self.state.phase.is_timed() || matches!(self.state.phase, Phase::Step { .. })) && !held && !waits
     }
 
     fn marks(&mut self) -> Marks {
@@ -49,9 +49,8 @@ impl Machine<'_> {
 
     /// Takes note of progress, and of time that is out.
     pub(super) fn tick(&mut self) {
-        let watched = self.state.phase.is_timed() || matches!(self.state.phase, Phase::Stalled { .. });
         let part = timed_part(self.state.phase);
-        if !watched || self.state.clock.of != Some(part) {
+        if self.state.clock.of != Some(part) {
             return;
         }
         let seen = self.marks();
@@ -112,7 +111,7 @@ impl Machine<'_> {
             self.state.clock =
                 crate::release::state::ProgressClock { of: Some(part), best, ..Default::default() };
         }
-        if !self.owes_progress() {
+        if !self.owes_progress() || !(self.state.phase.is_timed() || self.behind) {
             if let Some(deadline) = self.state.clock.deadline.take() {
                 let left = deadline.duration_since(self.now).max(SignedDuration::ZERO);
                 self.state.clock.remaining = Some(left);

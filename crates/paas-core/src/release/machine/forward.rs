@@ -59,6 +59,7 @@ impl Machine<'_> {
         if made == Move::Done {
             return if settled { self.settled(index, stage) } else { self.arrived(index) };
         }
+        self.behind = settled;
         if !settled {
             let stage = match made {
                 Move::Raised => Stage::Scale,

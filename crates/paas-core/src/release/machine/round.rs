@@ -7,7 +7,7 @@
 use super::Machine;
 use super::view::Side;
 use crate::model::RevisionId;
-use crate::release::numbers::{Margins, keep_old, share};
+use crate::release::numbers::{Margins, keep_old, need, share};
 use crate::release::plan::Plan;
 use crate::release::weights::Weights;
 
@@ -88,7 +88,9 @@ impl<'g> Round<'g> {
         let ceiling = if goal.n == 0 { 0 } else { goal.margins.ceiling(goal.n) };
         // On the way back every instance that is there takes its part; forward, a round's instances count together.
         let serving = if goal.back { gain.available } else { gain.intended }.min(goal.gain_target);
-        let left = lose.intended.min(goal.lose_target.max(keep_old(floor, serving)));
+        // On the way back, only what is ready of the given-up version can go on carrying a share.
+        let carrying = if goal.back { lose.ready } else { lose.intended };
+        let left = carrying.min(goal.lose_target.max(keep_old(floor, serving)));
         Self { goal, gain, lose, floor, ceiling, serving, left }
     }
 
@@ -117,12 +119,14 @@ impl<'g> Round<'g> {
     fn weight(&self, current: u32) -> Option<u32> {
         let goal = self.goal;
         goal.gain.as_ref()?;
-        let whole = self.serving + self.left;
+        // A share on the dead is a sure error, whoever they are.
+        let left = if self.lose.ready == 0 && self.gain.available > 0 { 0 } else { self.left };
+        let whole = self.serving + left;
         if whole == 0 {
             return None;
         }
         let right =
-            if self.left == 0 { goal.total_weight } else { share(self.serving, whole, goal.total_weight) };
+            if left == 0 { goal.total_weight } else { share(self.serving, whole, goal.total_weight) };
         // On the way back the new revision's weight never rises.
         Some(if goal.back { right.max(current) } else { right })
     }
@@ -150,11 +154,16 @@ impl<'g> Round<'g> {
         limit
     }
 
-    fn is_complete(&self) -> bool {
+    /// Whether the goal is reached, once the weights are in force; `given` is the losing side's share.
+    fn is_complete(&self, given: u32) -> bool {
         let goal = self.goal;
         let lowered = self.lose.intended <= self.lose_limit().max(goal.lose_target);
         if goal.back {
-            let safe = goal.traffic || self.gain.available >= self.floor || self.lose.ready == 0;
+            let safe = if goal.traffic {
+                given == 0
+            } else {
+                self.gain.available >= self.floor || self.lose.ready == 0
+            };
             return goal.gain.is_none() || (self.gain.intended >= goal.gain_target && safe && lowered);
         }
         self.gain.intended >= goal.gain_target && self.gain.available >= goal.gain_target && lowered
@@ -174,6 +183,14 @@ impl Machine<'_> {
         if gain_count > gain.intended || lose_count > lose.intended {
             return self.raise(&round, gain_count, lose_count);
         }
+        if goal.n > 0 && lose.intended > goal.n && self.is_confirmed() {
+            // The scale was lowered: what is beyond it goes, whatever the exchange waits for.
+            let count = goal.n.max(self.carried(goal.lose.as_ref(), round.floor));
+            if count < lose.intended {
+                self.lower_side(goal.lose.as_ref(), count);
+                return Move::Lowered;
+            }
+        }
         let ready = goal.back || gain.available >= round.serving;
         if !ready {
             return self.shed_surplus(&round).unwrap_or(Move::AwaitReady);
@@ -187,12 +204,17 @@ impl Machine<'_> {
             self.lower_side(goal.gain.as_ref(), round.gain_limit());
             return Move::Lowered;
         }
-        let limit = round.lose_limit().max(if goal.traffic { round.left } else { 0 });
+        let mut limit = round.lose_limit().max(if goal.traffic { round.left } else { 0 });
+        if goal.traffic && !goal.advance {
+            // The share stays where the hold found it, and with it what carries it.
+            limit = limit.max(self.carried(goal.lose.as_ref(), round.floor));
+        }
         if goal.lose.is_some() && lose.intended > limit {
             self.lower_side(goal.lose.as_ref(), limit);
             return Move::Lowered;
         }
-        if round.is_complete() {
+        let given = goal.lose.as_ref().map_or(0, |id| self.state.weight_of(id));
+        if round.is_complete(given) {
             Move::Done
         } else if goal.advance || goal.back {
             Move::AwaitReady
@@ -224,7 +246,13 @@ impl Machine<'_> {
         let (unproven, proven) = if goal.back { (&goal.lose, &goal.gain) } else { (&goal.gain, &goal.lose) };
         let (dead, alive) = if goal.back { (round.lose, round.gain) } else { (round.gain, round.lose) };
         let (Some(unproven), Some(proven)) = (unproven.clone(), proven.clone()) else { return false };
-        if dead.ready > 0 || alive.ready == 0 || self.state.weight_of(&unproven) == 0 {
+        if dead.ready > 0 || alive.ready == 0 {
+            return false;
+        }
+        let unserved = goal.n > 0 && self.state.weights.as_ref().is_some_and(Weights::is_out_of_service);
+        // With nothing that could serve instead, being out of service is the plan's own way to make room.
+        let waits = round.floor > 0 || round.serving > 0;
+        if self.state.weight_of(&unproven) == 0 && (goal.exclusive || !unserved || !waits) {
             return false;
         }
         let weights = self.named_with_nothing().with(&unproven, 0).with(&proven, goal.total_weight);
@@ -239,6 +267,18 @@ impl Machine<'_> {
             *share = 0;
         }
         weights
+    }
+
+    /// The instances that a revision needs for the share it has, one at least if it has any.
+    fn carried(&self, revision: Option<&RevisionId>, floor: u32) -> u32 {
+        let weight = revision.map_or(0, |id| self.scaled_weight(id));
+        need(floor, weight, self.total_weight()).max(weight.min(1))
+    }
+
+    /// A revision's intended weight, in parts of today's total.
+    fn scaled_weight(&self, id: &RevisionId) -> u32 {
+        let total = self.total_weight();
+        self.state.weights.as_ref().map_or(0, |weights| weights.scaled(id, total))
     }
 
     pub(super) fn shift(&mut self, weights: Weights) {
@@ -258,8 +298,8 @@ impl Machine<'_> {
     /// Writes the round's share, or waits for its confirmation; nothing if the share is in force.
     fn share_out(&mut self, round: &Round<'_>) -> Option<Move> {
         let goal = round.goal;
-        let current = goal.gain.as_ref().map_or(0, |id| self.state.weight_of(id));
-        let rest = goal.lose.as_ref().map_or(0, |id| self.state.weight_of(id));
+        let current = goal.gain.as_ref().map_or(0, |id| self.scaled_weight(id));
+        let rest = goal.lose.as_ref().map_or(0, |id| self.scaled_weight(id));
         let right = round.weight(current);
         let mut weights = self.named_with_nothing();
         if let Some(id) = &goal.lose
@@ -282,7 +322,8 @@ impl Machine<'_> {
             // What the hold keeps from rising is settled otherwise.
             return (!self.is_confirmed()).then_some(Move::AwaitConfirm);
         }
-        if !rises && right.is_some() && round.lose.ready < round.left {
+        let left_rises = right.is_some_and(|right| goal.total_weight - right > rest) && round.left > 0;
+        if left_rises && round.lose.ready < round.left {
             return Some(Move::AwaitReady);
         }
         self.shift(weights);
@@ -304,8 +345,7 @@ impl Machine<'_> {
             return Some(Move::Lowered);
         }
         let id = goal.lose.as_ref()?;
-        let weight = self.state.weight_of(id);
-        let carried = crate::release::numbers::need(round.floor, weight, goal.total_weight);
+        let carried = self.carried(Some(id), round.floor);
         let keep = keep_old(round.floor, round.gain.available).max(goal.lose_target);
         let limit = keep.max(if goal.traffic { carried } else { 0 });
         let count = round.lose.intended.saturating_sub(surplus).max(limit);

@@ -77,7 +77,7 @@ impl Machine<'_> {
         }
     }
 
-    fn absorb_revisions(&mut self) {
+    pub(super) fn absorb_revisions(&mut self) {
         for (id, view) in &self.world.revisions {
             let known = self
                 .state
@@ -87,6 +87,14 @@ impl Machine<'_> {
             known.desired = known.desired.max(view.desired);
         }
         let stable = self.state.stable.as_ref().map(|version| version.revision.clone());
+        if !self.state.phase.is_forward() {
+            // Nothing new is made once a rollout is over or on its way back, not even what was intended before.
+            for (id, revision) in &mut self.state.revisions {
+                if Some(id) != stable.as_ref() {
+                    revision.desired = self.world.revision(id).map_or(0, |view| view.desired);
+                }
+            }
+        }
         let target = self.target().filter(|_| self.state.phase.is_forward());
         let world = self.world;
         let mut gone = Vec::new();
