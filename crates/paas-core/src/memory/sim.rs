@@ -197,7 +197,7 @@ impl Simulation {
             }
         }
         actions.sort_unstable();
-        let failure = failed.map(|(seed, violation)| self.shrunk(&settings, seed, violation));
+        let failure = failed.map(|(seed, violation)| Self::shrunk(&settings, seed, violation));
         Report {
             histories: actions.len() as u64,
             median_actions: actions.get(actions.len() / 2).copied().unwrap_or(0),
@@ -226,7 +226,7 @@ impl Simulation {
         part
     }
 
-    fn shrunk(&self, settings: &[Setting<'_>], seed: u64, violation: Violation) -> Failure {
+    fn shrunk(settings: &[Setting<'_>], seed: u64, violation: Violation) -> Failure {
         let (setting, ops) = made_up(settings, seed);
         let (ops, violation) = shrink::shrink(setting, ops, violation);
         Failure { seed, violation, history: ops.iter().map(|op| format!("{op:?}")).collect() }

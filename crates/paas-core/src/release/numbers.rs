@@ -144,3 +144,6 @@ pub fn split_counts(n: u32, weight: u32, total: u32, surge: bool) -> CountSplit 
     let (_, _, new, all) = best.unwrap_or((0, 1, 0, u64::from(n)));
     CountSplit { new: u32::try_from(new).unwrap_or(n), stable: u32::try_from(all - new).unwrap_or(n) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,24 +112,21 @@ impl PhaseKind {
 
     /// Why this fault cannot strike in this phase, if it cannot.
     pub fn excludes(self, fault: FaultKind) -> Option<&'static str> {
-        let at_rest_without_instances = self.0 == "Idle";
         match fault {
-            FaultKind::Killed | FaultKind::RouterLag if at_rest_without_instances => {
-                Some("nothing runs before the first rollout")
-            }
-            FaultKind::Refused
-            | FaultKind::LostWrite
-            | FaultKind::LostAnswer
-            | FaultKind::DiedBeforeStore
-            | FaultKind::DiedBeforeAct
-            | FaultKind::Fenced
-                if at_rest_without_instances =>
-            {
-                Some("nothing is written before the first rollout")
-            }
+            _ if self.0 == "Idle" => Some("nothing runs and nothing is written before the first rollout"),
             FaultKind::Refused if self.never_raises() => Some("no instance is raised in this phase"),
+            FaultKind::RouterLag if self.0 == "Step.Shrink" => {
+                Some("a step takes instances away only after the router has confirmed")
+            }
+            FaultKind::LostWrite | FaultKind::LostAnswer | FaultKind::DiedBeforeAct if self.only_waits() => {
+                Some("this phase waits for the router and writes nothing")
+            }
             _ => None,
         }
+    }
+
+    fn only_waits(self) -> bool {
+        matches!(self.0, "Step.Confirm" | "Aborting.Confirm" | "Yielding.Confirm")
     }
 
     /// Phases whose decisions, once made, are about something else than raising counts.

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use super::Subject;
 use super::cluster::{Cluster, Quality, Seen, WriteFault};
 use super::coverage::{Coverage, FaultKind};
-use super::invariant::{Deciding, Invariant, Violation, check_command, check_write};
-use super::op::{Op, Trouble};
+use super::invariant::{Deciding, Invariant, Sight, Violation, check_command, check_write};
+use super::op::{self, Op, Trouble};
 use crate::model::{ReleaseNumber, RevisionId};
 use crate::release::{
     AbortReason, Act, Command, CommitMode, Detach, Event, Hold, Phase, Plan, RolloutId, RunView,
@@ -41,7 +41,7 @@ struct Pending {
     events: Vec<Event>,
     acts: VecDeque<Act>,
     used: TrackState,
-    losses: u32,
+    sight: Sight,
 }
 
 pub(super) struct History<'a> {
@@ -194,7 +194,9 @@ impl<'a> History<'a> {
     }
 
     fn deploy(&mut self, quality: Quality, strategy: u32, supersede: bool, lockstep: bool) -> Step {
-        let plan = self.setting.plans[strategy as usize % self.setting.plans.len()].clone();
+        let plans = &self.setting.plans;
+        let patient = plans.iter().find(|plan| strategy == op::STALLS && !plan.abort_on_deadline);
+        let plan = patient.unwrap_or(&plans[strategy as usize % plans.len()]).clone();
         let number = self.releases + 1;
         let mut start = self.start_of(Some(number), plan);
         if lockstep {
@@ -309,7 +311,7 @@ impl<'a> History<'a> {
             events: decision.events,
             acts: decision.acts.into(),
             used: decision.state,
-            losses: seen.losses,
+            sight: Sight::of(&seen),
         });
         Ok(())
     }
@@ -336,7 +338,7 @@ impl<'a> History<'a> {
             return Ok(true);
         }
         let Some(act) = pending.acts.pop_front() else { return Ok(false) };
-        let (used, losses, epoch) = (pending.used.clone(), pending.losses, self.controllers[who].epoch);
+        let (used, sight, epoch) = (pending.used.clone(), pending.sight, self.controllers[who].epoch);
         if trouble == Trouble::LostWrite {
             self.coverage.record(self.stored.phase, FaultKind::LostWrite);
             self.controllers[who].pending = None;
@@ -344,7 +346,7 @@ impl<'a> History<'a> {
             return Ok(false);
         }
         if epoch >= self.cluster.epoch {
-            check_write(&self.cluster, &act, &used, losses)?;
+            check_write(&self.cluster, &act, &used, sight)?;
         }
         let answer = self.cluster.write(epoch, &act);
         if trouble == Trouble::LostAnswer && answer.is_ok() {

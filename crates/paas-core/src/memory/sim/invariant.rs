@@ -136,12 +136,12 @@ impl Deciding<'_> {
                 Act::Run { key, .. } => {
                     ensure(self.world().run(key).is_none(), Invariant::FiresOnce, || {
                         format!("asked again for run {key}")
-                    })?
+                    })?;
                 }
                 Act::Judge { key, .. } => {
                     ensure(self.world().verdict(key).is_none(), Invariant::FiresOnce, || {
                         format!("asked again for a verdict on {key}")
-                    })?
+                    })?;
                 }
                 _ => {}
             }
@@ -179,7 +179,8 @@ impl Deciding<'_> {
                 format!("{id} is dropped from {written:?} by {weights:?}")
             })?;
         }
-        let all: u32 = weights.shares.iter().filter(|(_, share)| **share > 0).map(|(id, _)| self.ready(id)).sum();
+        let all: u32 =
+            weights.shares.iter().filter(|(_, share)| **share > 0).map(|(id, _)| self.ready(id)).sum();
         let load = floor(self.after()).min(all);
         for (id, weight) in &weights.shares {
             if *weight == 0 {
@@ -343,6 +344,10 @@ impl Deciding<'_> {
 
     fn refusal(&self) -> Checked {
         let Some(refusal) = &self.world().refusal else { return Ok(()) };
+        if self.world().observed_at < self.before.written {
+            // Not decided upon.
+            return Ok(());
+        }
         let state = self.after();
         let wanted = state.revisions.get(&refusal.revision).map_or(0, |revision| revision.desired);
         let has = self.world().revision(&refusal.revision).map_or(0, |view| view.total);
@@ -370,9 +375,25 @@ impl Deciding<'_> {
     }
 }
 
+/// What a view amounts to, for a later look back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sight {
+    /// The ready instances in it.
+    ready: u32,
+    /// The ready instances that the world had taken away when it was made.
+    losses: u32,
+}
+
+impl Sight {
+    pub(super) fn of(seen: &Seen) -> Self {
+        let ready = seen.world.revisions.values().map(|view| view.ready().min(view.desired)).sum();
+        Self { ready, losses: seen.losses }
+    }
+}
+
 /// Checks a write against what is really there, just before it is carried out. `used` is the state that the decision made,
-/// and `losses` are the ready instances that the world had taken away when its view was made.
-pub(super) fn check_write(cluster: &Cluster, act: &Act, used: &TrackState, losses: u32) -> Checked {
+/// from what was `seen`: where the world had left fewer ready than must stay, not one of them may be taken.
+pub(super) fn check_write(cluster: &Cluster, act: &Act, used: &TrackState, seen: Sight) -> Checked {
     let Act::Scale { revision, count } = act else { return Ok(()) };
     let Some(set) = cluster.sets.get(revision) else { return Ok(()) };
     let staying = set.ready().min(set.desired);
@@ -392,8 +413,8 @@ pub(super) fn check_write(cluster: &Cluster, act: &Act, used: &TrackState, losse
         .iter()
         .map(|(id, set)| set.ready().min(if id == revision { *count } else { set.desired }))
         .sum();
-    let lost = cluster.losses - losses;
-    ensure(left + lost >= floor(used), Invariant::ReadyFloor, || {
+    let lost = cluster.losses - seen.losses;
+    ensure(left + lost >= floor(used).min(seen.ready), Invariant::ReadyFloor, || {
         format!(
             "{revision} from {} to {count} leaves {left} ready, {lost} lost meanwhile, and {} must stay in {}",
             set.desired,

@@ -82,6 +82,38 @@ fn trouble(rng: &mut Rng) -> Trouble {
     }
 }
 
+/// The number of a strategy that does not abort by itself, if there is one.
+pub(super) const STALLS: u32 = u32::MAX;
+
+/// A bad version by a strategy that does not abort by itself, and more than enough time.
+fn stalling(ops: &mut Vec<Op>, rng: &mut Rng) {
+    let burst = |ops: &mut Vec<Op>, times| {
+        for _ in 0..times {
+            ops.push(Op::Reconcile { who: 0, lag: 0, trouble: Trouble::None });
+            ops.push(Op::Advance(1_000));
+        }
+    };
+    burst(ops, 8);
+    let quality = *rng.pick(&[Quality::Never, Quality::Flapping(5_000)]);
+    ops.push(Op::Deploy { quality, strategy: STALLS, supersede: false, lockstep: false });
+    burst(ops, 3);
+    if rng.one_in(3) {
+        ops.push(Op::RouterLag(30_000));
+    }
+    ops.push(Op::Advance(700_000));
+    burst(ops, 1);
+    for _ in 0..rng.below(5) {
+        if rng.one_in(3) {
+            ops.push(Op::Quota(Some(rng.below(8))));
+        }
+        ops.push(Op::Scale(1 + rng.below(20)));
+        if rng.one_in(4) {
+            ops.push(Op::Kill { nth: 1 + rng.below(3), restart: 2_000 });
+        }
+        ops.push(Op::Reconcile { who: 0, lag: rng.below(3), trouble: trouble(rng) });
+    }
+}
+
 /// A history of so many actions.
 pub(super) fn history(rng: &mut Rng, length: usize) -> Vec<Op> {
     let first = Op::Deploy {
@@ -91,6 +123,9 @@ pub(super) fn history(rng: &mut Rng, length: usize) -> Vec<Op> {
         lockstep: false,
     };
     let mut ops = vec![first];
+    if rng.one_in(10) {
+        stalling(&mut ops, rng);
+    }
     while ops.len() < length {
         let op = match rng.below(100) {
             0..=5 => Op::Deploy {

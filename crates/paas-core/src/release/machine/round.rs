@@ -125,8 +125,7 @@ impl<'g> Round<'g> {
         if whole == 0 {
             return None;
         }
-        let right =
-            if left == 0 { goal.total_weight } else { share(self.serving, whole, goal.total_weight) };
+        let right = if left == 0 { goal.total_weight } else { share(self.serving, whole, goal.total_weight) };
         // On the way back the new revision's weight never rises.
         Some(if goal.back { right.max(current) } else { right })
     }
