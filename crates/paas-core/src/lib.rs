@@ -25,9 +25,11 @@ pub mod release;
 pub mod tenancy;
 
 pub use clock::{Clock, CountingIds, Ids, RandomIds, SystemClock};
+pub use engine::{Platform, Session};
 pub use error::{Error, ErrorKind, Fault, Result, Retry};
 pub use name::{
     AppEnv, AppName, AppRef, ClusterName, ComponentKey, ComponentName, EnvName, EnvRef, OrgName, PortName,
     RouteName, TrackKey, VolumeName,
 };
 pub use quantity::{Bytes, Cpu};
+pub use tenancy::Actor;

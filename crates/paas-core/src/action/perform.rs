@@ -49,7 +49,8 @@ pub(crate) async fn perform<A: Action>(
         }
         let mut work = Work::new(services, actor);
         check_expected_revision(services, options, action).await?;
-        let mut output = action.run(&mut work).await?;
+        // Boxed, because a deploy's future is large and this one is part of every caller's.
+        let mut output = Box::pin(action.run(&mut work)).await?;
         if A::EFFECT == Effect::Read || options.dry_run {
             return Ok(output);
         }

@@ -44,6 +44,7 @@ pub struct PlatformBuilder {
     installation: String,
     settings: Settings,
     administrator: Option<Actor>,
+    reconciles: bool,
 }
 
 impl PlatformBuilder {
@@ -60,6 +61,7 @@ impl PlatformBuilder {
             installation: "paas".to_owned(),
             settings: Settings::default(),
             administrator: None,
+            reconciles: true,
         }
     }
 
@@ -142,6 +144,13 @@ impl PlatformBuilder {
         self
     }
 
+    /// Leaves the reconcilers out: the platform takes and answers requests, and another server carries them out.
+    #[must_use]
+    pub fn without_reconcilers(mut self) -> Self {
+        self.reconciles = false;
+        self
+    }
+
     /// Builds the platform and starts its reconcilers.
     ///
     /// # Errors
@@ -180,7 +189,7 @@ impl PlatformBuilder {
         if let Some(actor) = self.administrator {
             ensure_administrator(&services, &actor).await?;
         }
-        Platform::start(services).await
+        Platform::start(services, self.reconciles).await
     }
 }
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::{PlatformBuilder, SecretResolver, Services, Session};
 use crate::error::Result;
+use crate::memory::{Images, SimulatedCluster};
+use crate::name::ClusterName;
 use crate::port::SecretSource;
 use crate::tenancy::Actor;
 
@@ -22,8 +24,17 @@ impl Platform {
         PlatformBuilder::new()
     }
 
+    /// A platform whose every port is in memory, with the simulated cluster `local` on which every image runs and is ready
+    /// at once: for tests, examples and a first look. Each port can still be replaced.
+    pub fn in_memory() -> PlatformBuilder {
+        let images = Images::any();
+        let cluster = SimulatedCluster::new(images.clone());
+        Self::builder().cluster(ClusterName::local(), cluster.ports()).registry(Arc::new(images))
+    }
+
     #[expect(clippy::unused_async, reason = "starting the reconcilers takes the shard's lease")]
-    pub(super) async fn start(services: Arc<Services>) -> Result<Self> {
+    pub(super) async fn start(services: Arc<Services>, reconciles: bool) -> Result<Self> {
+        let _ = reconciles;
         Ok(Self { services })
     }
 

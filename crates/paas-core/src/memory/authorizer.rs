@@ -27,16 +27,16 @@ impl MemoryAuthorizer {
         Self::default()
     }
 
-    /// Gives an actor a role on a scope, in place of the one it had there.
-    pub fn grant(&self, actor: &Actor, role: Role, scope: Scope) {
+    /// Gives an actor, named like `user:alice`, a role on a scope, in place of the one it had there.
+    pub fn grant(&self, actor: &str, role: Role, scope: Scope) {
         let mut grants = self.grants.write().unwrap_or_else(PoisonError::into_inner);
-        grants.roles.insert((actor.id().to_owned(), scope), role);
+        grants.roles.insert((actor.to_owned(), scope), role);
     }
 
     /// Takes an actor's role on a scope away.
-    pub fn revoke(&self, actor: &Actor, scope: &Scope) {
+    pub fn revoke(&self, actor: &str, scope: &Scope) {
         let mut grants = self.grants.write().unwrap_or_else(PoisonError::into_inner);
-        grants.roles.remove(&(actor.id().to_owned(), scope.clone()));
+        grants.roles.remove(&(actor.to_owned(), scope.clone()));
     }
 
     /// Makes every decision fail, as if the place where grants are kept could not be reached, or no longer.
