@@ -8,11 +8,15 @@
 mod builder;
 mod canonical;
 mod collection;
+mod conditions;
 mod deletion;
 pub mod documents;
 mod events;
 mod history;
+mod lease;
 mod platform;
+mod queue;
+mod reconcile;
 mod rollout;
 mod secrets;
 mod services;
@@ -22,6 +26,7 @@ mod status;
 pub use builder::{PlatformBuilder, Settings};
 pub use canonical::canonical_json;
 pub use collection::{Changes, Collections, Record, Records, Stored};
+pub use conditions::{Condition, Conditions, Subject};
 pub use deletion::remove_documents;
 pub use documents::{
     AppEnvRecord, AppRecord, ConfigRecord, Deleting, EventKind, EventRecord, Grant, Offline, RequestRecord,
@@ -30,7 +35,9 @@ pub use documents::{
 };
 pub use events::EventLog;
 pub use history::prune;
+pub use lease::{LeaseOptions, OnHeld};
 pub use platform::Platform;
+pub use queue::{Backoff, KeyedQueue, Work};
 pub use rollout::{Advanced, RolloutView, advance};
 pub use secrets::SecretResolver;
 pub use services::Services;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
-use super::{Changes, Collections, EventLog, Grant, Platform, Services, Stored};
+use super::{Changes, Collections, EventLog, Grant, LeaseOptions, Platform, Services, Stored};
 use crate::action::{AuditTrail, Denials};
 use crate::clock::{Clock, Ids, RandomIds, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
@@ -22,11 +22,13 @@ pub struct Settings {
     pub aborted_kept: usize,
     /// How many events each scope keeps, give or take fifty.
     pub events_kept: usize,
+    /// How this platform becomes the one that reconciles, if several share a store.
+    pub lease: LeaseOptions,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { releases_kept: 10, aborted_kept: 20, events_kept: 500 }
+        Self { releases_kept: 10, aborted_kept: 20, events_kept: 500, lease: LeaseOptions::default() }
     }
 }
 
@@ -184,6 +186,7 @@ impl PlatformBuilder {
             audit: AuditTrail::default(),
             denials: Denials::default(),
             events: EventLog::default(),
+            conditions: super::Conditions::default(),
             swept: Mutex::new(HashMap::new()),
         });
         if let Some(actor) = self.administrator {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::reconcile::Reconcilers;
 use super::{PlatformBuilder, SecretResolver, Services, Session};
 use crate::error::Result;
 use crate::memory::{Images, SimulatedCluster};
@@ -16,6 +17,7 @@ use crate::tenancy::Actor;
 #[derive(Debug, Clone)]
 pub struct Platform {
     services: Arc<Services>,
+    reconcilers: Option<Arc<Reconcilers>>,
 }
 
 impl Platform {
@@ -32,10 +34,14 @@ impl Platform {
         Self::builder().cluster(ClusterName::local(), cluster.ports()).registry(Arc::new(images))
     }
 
-    #[expect(clippy::unused_async, reason = "starting the reconcilers takes the shard's lease")]
     pub(super) async fn start(services: Arc<Services>, reconciles: bool) -> Result<Self> {
-        let _ = reconciles;
-        Ok(Self { services })
+        let reconcilers = if reconciles {
+            let lease = services.settings().lease.clone();
+            Some(Arc::new(Reconcilers::start(Arc::clone(&services), lease).await?))
+        } else {
+            None
+        };
+        Ok(Self { services, reconcilers })
     }
 
     /// What `actor` may do with the platform.
@@ -55,6 +61,21 @@ impl Platform {
     }
 
     /// Stops the reconcilers; instances go on, and access points serve on.
-    #[expect(clippy::unused_async, reason = "stopping the reconcilers waits for them")]
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        if let Some(reconcilers) = &self.reconcilers {
+            reconcilers.shutdown().await;
+        }
+    }
+
+    /// Whether this platform reconciles; it stands by while another one on the same store does.
+    pub fn is_reconciling(&self) -> bool {
+        self.reconcilers.as_ref().is_some_and(|reconcilers| reconcilers.are_working())
+    }
+
+    /// Looks at everything now, as it does every ten minutes. Nothing is written where nothing is to be done.
+    pub fn resync(&self) {
+        if let Some(reconcilers) = &self.reconcilers {
+            reconcilers.resync();
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Collections, EventLog, Settings};
+use super::{Collections, Conditions, EventLog, Settings};
 use crate::action::{AuditTrail, Denials};
 use crate::clock::{Clock, Ids};
 use crate::name::ClusterName;
@@ -29,6 +29,7 @@ pub struct Services {
     pub(super) audit: AuditTrail,
     pub(super) denials: Denials,
     pub(super) events: EventLog,
+    pub(super) conditions: Conditions,
     pub(super) swept: Mutex<HashMap<String, i64>>,
 }
 
@@ -96,6 +97,11 @@ impl Services {
     /// How events are stored.
     pub fn events(&self) -> &EventLog {
         &self.events
+    }
+
+    /// What cannot be done at present.
+    pub fn conditions(&self) -> &Conditions {
+        &self.conditions
     }
 
     pub(crate) fn audit(&self) -> &AuditTrail {

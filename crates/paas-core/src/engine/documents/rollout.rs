@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::below;
 use crate::engine::Record;
 use crate::name::{AppEnv, TrackKey};
-use crate::port::DocumentKey;
+use crate::port::{DocumentKey, InstanceId};
 use crate::release::{Coordinator, TrackState};
 
 /// The rollouts of an application in an environment: the one under way, those that wait, and the last one.
@@ -40,9 +40,20 @@ impl Record for RolloutRecord {
 pub struct TrackRecord {
     /// All that the release machine keeps of it.
     pub state: TrackState,
+    /// The failure of its instances that was told last, by its stable word; told again only when it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<String>,
+    /// The run to completion that was started last; it is kept, with its output, until the next one takes its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<InstanceId>,
 }
 
 impl TrackRecord {
+    /// A track that has nothing yet.
+    pub fn new(state: TrackState) -> Self {
+        Self { state, failing: None, run: None }
+    }
+
     /// The key of a track.
     pub fn key_of(track: &TrackKey) -> DocumentKey {
         let name = format!("{}@{}", track.component.component, track.cluster);

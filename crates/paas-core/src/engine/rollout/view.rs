@@ -233,7 +233,7 @@ impl RolloutView {
             if offline {
                 apply(&mut state, &[Command::Offline], now);
             }
-            Stored::new(TrackRecord { state })
+            Stored::new(TrackRecord::new(state))
         });
         &mut stored.value.state
     }

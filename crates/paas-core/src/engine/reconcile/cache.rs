@@ -1,0 +1,281 @@
+//! The documents that reconcilers read, kept up to date by the store's feed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::context::Key;
+use crate::engine::{
+    AppEnvRecord, Collections, Record, RolloutRecord, RoutesRecord, RunRecord, Stored, TrackRecord,
+};
+use crate::error::Result;
+use crate::model::{Environment, Target};
+use crate::name::{AppEnv, ClusterName, EnvRef, TrackKey};
+use crate::port::{Change, ChangeStream, Document, DocumentKey, InstanceId, ListOptions, Revision, Store};
+
+/// The documents of one application in an environment.
+#[derive(Debug, Clone, Default)]
+pub(super) struct AppDocuments {
+    pub(super) place: Option<Arc<Stored<AppEnvRecord>>>,
+    pub(super) rollout: Option<Arc<Stored<RolloutRecord>>>,
+    pub(super) routes: Option<Arc<Stored<RoutesRecord>>>,
+    pub(super) tracks: BTreeMap<TrackKey, Arc<Stored<TrackRecord>>>,
+    pub(super) runs: BTreeMap<InstanceId, Arc<Stored<RunRecord>>>,
+}
+
+impl AppDocuments {
+    /// Whether the application is being deleted.
+    pub(super) fn is_deleting(&self) -> bool {
+        self.place.as_ref().is_some_and(|place| place.value.deleting.is_some())
+    }
+}
+
+#[derive(Debug, Default)]
+struct Documents {
+    envs: HashMap<EnvRef, Arc<Stored<Environment>>>,
+    apps: BTreeMap<AppEnv, AppDocuments>,
+}
+
+/// The documents that reconcilers read.
+#[derive(Debug, Default)]
+pub(super) struct Cache(RwLock<Documents>);
+
+const KINDS: [&str; 6] = [
+    Environment::KIND,
+    AppEnvRecord::KIND,
+    RolloutRecord::KIND,
+    RoutesRecord::KIND,
+    TrackRecord::KIND,
+    RunRecord::KIND,
+];
+
+impl Cache {
+    /// Lists what there is, and follows the feed from there.
+    pub(super) async fn load(store: &Arc<dyn Store>) -> Result<(Self, ChangeStream)> {
+        // The feed first: what changes while the lists are read comes again, and is recognised by its revision.
+        let from = store.revision().await?;
+        let feed = store.watch(from).await?;
+        let cache = Self::default();
+        for kind in KINDS {
+            let mut options = ListOptions { kind: kind.to_owned(), ..ListOptions::default() };
+            loop {
+                let page = store.list(&options).await?;
+                for document in page.documents {
+                    cache.put(document);
+                }
+                match page.next {
+                    Some(next) => options.after = Some(next),
+                    None => break,
+                }
+            }
+        }
+        Ok((cache, feed))
+    }
+
+    /// Takes a change in; returns whom it concerns, or nobody if it was known.
+    pub(super) fn apply(&self, change: Change) -> Vec<Key> {
+        let key = change.key;
+        match change.document {
+            Some(document) => self.put(document),
+            None => self.remove(&key, change.revision),
+        }
+    }
+
+    /// Every key there is.
+    pub(super) fn keys(&self) -> Vec<Key> {
+        let documents = self.read();
+        let mut keys = Vec::new();
+        for (at, app) in &documents.apps {
+            keys.push(Key::App(at.clone()));
+            keys.extend(app.tracks.keys().cloned().map(Key::Track));
+            keys.extend(app.runs.keys().map(|id| Key::Run(at.clone(), id.clone())));
+        }
+        keys
+    }
+
+    /// The keys that concern a cluster.
+    pub(super) fn keys_on(&self, cluster: &ClusterName) -> Vec<Key> {
+        let on = |key: &Key| !matches!(key, Key::Track(track) if track.cluster != *cluster);
+        self.keys().into_iter().filter(on).collect()
+    }
+
+    /// The documents of an application.
+    pub(super) fn app(&self, at: &AppEnv) -> Option<AppDocuments> {
+        self.read().apps.get(at).cloned()
+    }
+
+    /// The clusters of an environment.
+    pub(super) fn targets(&self, env: &EnvRef) -> Vec<Target> {
+        self.read().envs.get(env).map(|env| env.value.targets.clone()).unwrap_or_default()
+    }
+
+    /// Whether a track is known.
+    pub(super) fn has_track(&self, track: &TrackKey) -> bool {
+        self.read().apps.get(&track.component.at).is_some_and(|app| app.tracks.contains_key(track))
+    }
+
+    /// A track.
+    pub(super) fn track(&self, track: &TrackKey) -> Option<Arc<Stored<TrackRecord>>> {
+        self.read().apps.get(&track.component.at)?.tracks.get(track).cloned()
+    }
+
+    /// Whether an application is being deleted.
+    pub(super) fn is_deleting(&self, at: &AppEnv) -> bool {
+        self.read().apps.get(at).is_some_and(AppDocuments::is_deleting)
+    }
+
+    fn put(&self, document: Document) -> Vec<Key> {
+        let key = document.key.clone();
+        match key.kind.as_str() {
+            Environment::KIND => self.decoded(document, |all, env: Arc<Stored<Environment>>| {
+                let name = EnvRef::new(env.value.org.clone(), env.value.name.clone());
+                let slot = all.envs.get(&name).map(|old| old.modified);
+                if !newer(slot, env.modified) {
+                    return Vec::new();
+                }
+                let apps = all.apps.iter().filter(|(at, _)| at.env_ref() == name);
+                let keys = apps.flat_map(|(at, app)| app_keys(at, app)).collect();
+                all.envs.insert(name, env);
+                keys
+            }),
+            AppEnvRecord::KIND => self.decoded(document, |all, place: Arc<Stored<AppEnvRecord>>| {
+                let at = place.value.at.clone();
+                let app = all.apps.entry(at.clone()).or_default();
+                if !newer(app.place.as_ref().map(|old| old.modified), place.modified) {
+                    return Vec::new();
+                }
+                app.place = Some(place);
+                app_keys(&at, app)
+            }),
+            RolloutRecord::KIND => self.decoded(document, |all, rollout: Arc<Stored<RolloutRecord>>| {
+                let at = rollout.value.at.clone();
+                let app = all.apps.entry(at.clone()).or_default();
+                if !newer(app.rollout.as_ref().map(|old| old.modified), rollout.modified) {
+                    return Vec::new();
+                }
+                app.rollout = Some(rollout);
+                vec![Key::App(at)]
+            }),
+            RoutesRecord::KIND => self.decoded(document, |all, routes: Arc<Stored<RoutesRecord>>| {
+                let at = routes.value.at.clone();
+                let app = all.apps.entry(at.clone()).or_default();
+                if !newer(app.routes.as_ref().map(|old| old.modified), routes.modified) {
+                    return Vec::new();
+                }
+                app.routes = Some(routes);
+                vec![Key::App(at)]
+            }),
+            TrackRecord::KIND => self.decoded(document, |all, record: Arc<Stored<TrackRecord>>| {
+                let track = record.value.state.track.clone();
+                let at = track.component.at.clone();
+                let app = all.apps.entry(at.clone()).or_default();
+                if !newer(app.tracks.get(&track).map(|old| old.modified), record.modified) {
+                    return Vec::new();
+                }
+                app.tracks.insert(track.clone(), record);
+                vec![Key::App(at), Key::Track(track)]
+            }),
+            RunRecord::KIND => self.decoded(document, |all, run: Arc<Stored<RunRecord>>| {
+                let at = run.value.track.component.at.clone();
+                let app = all.apps.entry(at.clone()).or_default();
+                if !newer(app.runs.get(&run.value.id).map(|old| old.modified), run.modified) {
+                    return Vec::new();
+                }
+                let id = run.value.id.clone();
+                app.runs.insert(id.clone(), run);
+                vec![Key::Run(at, id)]
+            }),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A document that cannot be read is left alone: nothing is decided on what is not understood.
+    fn decoded<T: Record>(
+        &self,
+        document: Document,
+        take: impl FnOnce(&mut Documents, Arc<Stored<T>>) -> Vec<Key>,
+    ) -> Vec<Key> {
+        match Stored::<T>::decode(document) {
+            Ok(stored) => take(&mut self.write(), Arc::new(stored)),
+            Err(error) => {
+                tracing::error!(error = %error.report(), "a document cannot be read and is left alone");
+                Vec::new()
+            }
+        }
+    }
+
+    fn remove(&self, key: &DocumentKey, revision: Revision) -> Vec<Key> {
+        let mut all = self.write();
+        let older = |modified: Revision| modified < revision;
+        match key.kind.as_str() {
+            Environment::KIND => {
+                all.envs.retain(|_, env| env.key() != key || !older(env.modified));
+                Vec::new()
+            }
+            AppEnvRecord::KIND => {
+                let Some((at, _)) = all.apps.iter_mut().find(|(_, app)| {
+                    app.place.as_ref().is_some_and(|place| place.key() == key && older(place.modified))
+                }) else {
+                    return Vec::new();
+                };
+                let at = at.clone();
+                if let Some(app) = all.apps.get_mut(&at) {
+                    app.place = None;
+                }
+                all.tidy(&at);
+                vec![Key::App(at)]
+            }
+            _ => {
+                let Ok(at) = key.parent.parse::<AppEnv>() else { return Vec::new() };
+                let Some(app) = all.apps.get_mut(&at) else { return Vec::new() };
+                match key.kind.as_str() {
+                    RolloutRecord::KIND => app.rollout = app.rollout.take().filter(|it| !older(it.modified)),
+                    RoutesRecord::KIND => app.routes = app.routes.take().filter(|it| !older(it.modified)),
+                    TrackRecord::KIND => app.tracks.retain(|_, it| it.key() != key || !older(it.modified)),
+                    RunRecord::KIND => app.runs.retain(|_, it| it.key() != key || !older(it.modified)),
+                    _ => return Vec::new(),
+                }
+                all.tidy(&at);
+                vec![Key::App(at)]
+            }
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Documents> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Documents> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Documents {
+    /// Forgets an application of which nothing is left.
+    fn tidy(&mut self, at: &AppEnv) {
+        let gone = self.apps.get(at).is_some_and(|app| {
+            app.place.is_none()
+                && app.rollout.is_none()
+                && app.routes.is_none()
+                && app.tracks.is_empty()
+                && app.runs.is_empty()
+        });
+        if gone {
+            self.apps.remove(at);
+        }
+    }
+}
+
+fn newer(known: Option<Revision>, revision: Revision) -> bool {
+    known.is_none_or(|known| known < revision)
+}
+
+fn app_keys(at: &AppEnv, app: &AppDocuments) -> Vec<Key> {
+    let tracks = app.tracks.keys().cloned().map(Key::Track);
+    let runs = app.runs.keys().map(|id| Key::Run(at.clone(), id.clone()));
+    std::iter::once(Key::App(at.clone())).chain(tracks).chain(runs).collect()
+}
+
+/// Reads for what is not cached.
+pub(super) async fn read<T: Record>(collections: &Collections, key: &DocumentKey) -> Result<Option<T>> {
+    Ok(collections.get::<T>(key).await?.map(|stored| stored.value))
+}

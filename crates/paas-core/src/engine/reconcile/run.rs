@@ -1,0 +1,85 @@
+//! One-off commands: started once, watched to their end, forgotten some time after it.
+
+use jiff::SignedDuration;
+
+use super::act::{labels, template};
+use super::context::{Context, Key};
+use super::world::why;
+use crate::engine::{Changes, RunRecord, Stored};
+use crate::error::Result;
+use crate::name::AppEnv;
+use crate::port::{InstanceId, InstancePhase, RunObservation, RunSpec};
+
+/// How long a run that has ended is kept, so that its exit code and output can be read.
+const KEPT: SignedDuration = SignedDuration::from_hours(1);
+
+pub(super) async fn reconcile(context: &Context, at: &AppEnv, id: &InstanceId) -> Result<()> {
+    let Some(documents) = context.cache.app(at) else { return Ok(()) };
+    let Some(stored) = documents.runs.get(id) else { return Ok(()) };
+    if documents.place.as_ref().is_some_and(|place| place.value.deleting.is_some()) {
+        return Ok(()); // goes with the application
+    }
+    let own = Key::Run(at.clone(), id.clone());
+    let run = &stored.value;
+    let ports = context.ports(&run.track.cluster)?;
+    if let Some(ended) = run.ended_at {
+        let until = ended.saturating_add(KEPT).unwrap_or(ended);
+        if context.services.now() < until {
+            context.wake_at(own, until);
+            return Ok(());
+        }
+        let call = ports.runtime.remove_run(context.epoch, id);
+        context.call("remove a run", &run.track.cluster, call).await?;
+        context.forget_run(id);
+        let mut changes = Changes::new();
+        changes.remove(stored.as_ref());
+        return context.commit(changes, &[], &own).await;
+    }
+    context.remember_run(id.clone(), own.clone());
+    let seen = context.call("observe a run", &run.track.cluster, ports.runtime.observe_run(id)).await?;
+    match seen {
+        _ if run.stopping => {
+            let call = ports.runtime.remove_run(context.epoch, id);
+            context.call("stop a run", &run.track.cluster, call).await?;
+            end(context, stored, &own, None, Some("it was stopped".to_owned())).await
+        }
+        None => {
+            let spec = RunSpec {
+                id: id.clone(),
+                track: run.track.clone(),
+                template: template(context, &run.track, &run.revision).await?,
+                command: run.command.clone(),
+                env: std::collections::BTreeMap::new(),
+                labels: labels(context, &run.track, Some(&run.revision)),
+            };
+            context
+                .call("start a run", &run.track.cluster, ports.runtime.start_run(context.epoch, &spec))
+                .await
+        }
+        Some(RunObservation { phase: InstancePhase::Exited, exit, failure }) => {
+            let code = exit.as_ref().and_then(|exit| exit.code.or(exit.signal.map(|signal| 128 + signal)));
+            let failure = (code.is_none()).then(|| why(exit.as_ref(), failure.as_ref()));
+            end(context, stored, &own, code, failure).await
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+async fn end(
+    context: &Context,
+    stored: &Stored<RunRecord>,
+    own: &Key,
+    exit_code: Option<i32>,
+    failure: Option<String>,
+) -> Result<()> {
+    let mut ended = stored.clone();
+    let now = context.services.now();
+    ended.value.ended_at = Some(now);
+    ended.value.exit_code = exit_code;
+    ended.value.failure = failure;
+    let mut changes = Changes::new();
+    changes.update(&ended)?;
+    context.commit(changes, &[], own).await?;
+    context.wake_at(own.clone(), now.saturating_add(KEPT).unwrap_or(now));
+    Ok(())
+}

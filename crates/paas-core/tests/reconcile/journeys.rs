@@ -1,0 +1,139 @@
+//! What users do, one thing after the other.
+
+use std::time::Duration;
+
+use paas_core::action::{Deploy, RollbackTarget};
+use paas_core::engine::Outcome;
+use paas_core::memory::{Ending, Image};
+use paas_core::model::{Keep, ReleaseNumber};
+use tokio::time::Instant;
+
+use crate::harness::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_deploy_brings_every_component_up_and_is_limited_by_readiness() {
+    let world = World::new();
+    let platform = world.platform(&[]).await;
+    world.prepare(&platform).await;
+    let start = Instant::now();
+    assert_eq!(release(&platform, Deploy::spec(spec("1"))).await, Outcome::Succeeded);
+    world.until("everything is up", async || world.ready("web").await == (3, 3)).await;
+    assert_eq!((world.ready("api").await, world.ready("worker").await), ((1, 1), (1, 1)));
+    assert!(world.cluster.request(HOST, "/").is_ok());
+    // 20 ms for the API, then 20 ms for the web; nothing waits for a poll.
+    assert!(start.elapsed() < Duration::from_millis(200), "it took {:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_and_a_rollback_serve_all_the_time() {
+    let world = World::new();
+    let platform = world.platform(&[]).await;
+    world.prepare(&platform).await;
+    release(&platform, Deploy::spec(spec("1"))).await;
+    let first = world.cluster.request(HOST, "/").unwrap().revision;
+
+    let served = async {
+        loop {
+            let answer = world.cluster.request(HOST, "/");
+            assert!(answer.is_ok(), "a request was refused: {answer:?}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let changes = async {
+        assert_eq!(release(&platform, Deploy::spec(spec("2"))).await, Outcome::Succeeded);
+        world.until("the old instances are gone", async || world.ready("web").await == (3, 3)).await;
+        assert_ne!(world.cluster.request(HOST, "/").unwrap().revision, first);
+        let session = session(&platform);
+        let back = session.rollback(&at(), RollbackTarget::Previous, Keep::default()).await.unwrap();
+        let outcome = session.wait_released(&at(), back.number, PATIENCE).await.unwrap();
+        assert_eq!(outcome, Outcome::Succeeded);
+        world.until("the old instances are gone", async || world.ready("web").await == (3, 3)).await;
+    };
+    tokio::select! {
+        () = served => unreachable!("requests go on"),
+        () = changes => {}
+    }
+    assert_eq!(world.cluster.request(HOST, "/").unwrap().revision, first, "the first revision is back");
+    let current = session(&platform).status(&at()).await.unwrap().current;
+    assert_eq!(current.map(|release| release.number), Some(ReleaseNumber(3)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_crashes_is_aborted_and_costs_no_old_instance() {
+    let world = World::new();
+    let platform = world.platform(&[]).await;
+    world.prepare(&platform).await;
+    release(&platform, Deploy::spec(spec("1"))).await;
+    world.until("all are up", async || world.ready("web").await == (3, 3)).await;
+    let soon = Duration::from_millis(10);
+    world.images.push("web:bad", Image::new().never_ready().with_end(soon, Ending::Exit(7)));
+    let watch = async {
+        loop {
+            let (ready, _) = world.ready("web").await;
+            assert!(ready >= 3, "only {ready} are ready");
+            assert!(world.cluster.request(HOST, "/").is_ok());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = release(&platform, Deploy::image(name("web"), "web:bad")) => outcome,
+        () = watch => unreachable!(),
+    };
+    let Outcome::Aborted { reason } = outcome else { panic!("it succeeded") };
+    assert!(reason.contains("web"), "{reason}");
+    world.until("only the old version is left", async || world.observe("web").await.sets.len() == 1).await;
+    assert_eq!(world.ready("web").await, (3, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn scale_stop_start_and_delete() {
+    let world = World::new();
+    let platform = world.platform(&[]).await;
+    world.prepare(&platform).await;
+    release(&platform, Deploy::spec(spec("1"))).await;
+    let session = session(&platform);
+    for count in [10, 1, 4] {
+        session.scale(&at(), &name("web"), count).await.unwrap();
+        let count = count as usize;
+        world.until("the count is there", async || world.ready("web").await == (count, count)).await;
+    }
+    session.stop(&at(), None).await.unwrap();
+    world
+        .until("nothing runs", async || world.ready("web").await.1 == 0 && world.ready("api").await.1 == 0)
+        .await;
+    let refusal = world.cluster.request(HOST, "/").unwrap_err();
+    assert_eq!(refusal.status, 503);
+    assert!(refusal.reason.contains("stopped"), "{}", refusal.reason);
+    session.start(&at(), None).await.unwrap();
+    world.until("all run again", async || world.ready("web").await == (4, 4)).await;
+    world.until("it answers", async || world.cluster.request(HOST, "/").is_ok()).await;
+
+    session.delete_app_env(&at(), "web").await.unwrap();
+    world.until("the documents are gone", async || world.count("app_env").await == 0).await;
+    assert_eq!(world.cluster.snapshot(), Default::default(), "nothing is left on the cluster");
+    for kind in ["track", "rollout", "release", "template", "routes", "scale", "config"] {
+        assert_eq!(world.count(kind).await, 0, "documents of kind {kind} are left");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_that_is_left_out_is_removed_and_keeps_its_volume() {
+    let world = World::new();
+    let platform = world.platform(&[]).await;
+    world.prepare(&platform).await;
+    release(&platform, Deploy::spec(spec("1"))).await;
+    let mut smaller = spec("2");
+    smaller.components.retain(|component| component.name != name("api"));
+    for component in &mut smaller.components {
+        component.depends_on.clear();
+    }
+    assert_eq!(release(&platform, Deploy::spec(smaller)).await, Outcome::Succeeded);
+    world.until("the API is gone", async || world.observe("api").await.sets.is_empty()).await;
+    let snapshot = world.cluster.snapshot();
+    assert!(!snapshot.services.contains_key(&track("api").to_string()), "{snapshot:#?}");
+    assert!(snapshot.volumes.contains_key(&track("api").to_string()), "a rollback may need its data");
+    let session = session(&platform);
+    let back = session.rollback(&at(), RollbackTarget::Previous, Keep::default()).await.unwrap();
+    session.wait_released(&at(), back.number, PATIENCE).await.unwrap();
+    world.until("the API is back", async || world.ready("api").await == (1, 1)).await;
+}
