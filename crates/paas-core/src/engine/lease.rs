@@ -283,7 +283,12 @@ mod tests {
 
         async fn write_as(&self, lease: &Lease) -> Result<Revision> {
             let key = DocumentKey::new("note", "", "a");
-            let write = Write::Put { key, schema: 1, body: serde_json::json!({}), index: Default::default() };
+            let write = Write::Put {
+                key,
+                schema: 1,
+                body: serde_json::json!({}),
+                index: std::collections::BTreeMap::new(),
+            };
             self.store.commit(Txn { expect: vec![lease.guard()], writes: vec![write] }).await
         }
     }
@@ -308,7 +313,7 @@ mod tests {
         tokio::select! {
             lost = first.keep() => panic!("{}", lost.report()),
             _ = servers.acquire("b", OnHeld::Wait) => panic!("two have the lease"),
-            () = sleep(Duration::from_secs(3600)) => {}
+            () = sleep(Duration::from_hours(1)) => {}
         }
         servers.write_as(&first).await.unwrap();
     }

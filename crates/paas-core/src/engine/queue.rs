@@ -323,7 +323,7 @@ mod tests {
     async fn a_key_comes_when_it_is_due_and_the_earlier_time_wins() {
         let queue = queue();
         let start = Instant::now();
-        queue.add_at("a", start + Duration::from_secs(60));
+        queue.add_at("a", start + Duration::from_mins(1));
         queue.add_at("a", start + Duration::from_secs(10));
         queue.add_at("a", start + Duration::from_secs(30));
         queue.next().await.unwrap().succeeded();

@@ -15,7 +15,7 @@ use paas_core::{AppEnv, ClusterName, ComponentName, CountingIds, TrackKey};
 use serde_json::{Value, json};
 
 /// How long anything may take, in the simulation's time.
-pub const PATIENCE: Duration = Duration::from_secs(3600);
+pub const PATIENCE: Duration = Duration::from_hours(1);
 
 pub struct World {
     pub store: Arc<dyn Store>,
@@ -55,6 +55,14 @@ impl World {
     }
 
     pub async fn platform_with(&self, interceptors: &[Arc<dyn Interceptor>], on_held: OnHeld) -> Platform {
+        self.try_platform(interceptors, on_held).await.unwrap()
+    }
+
+    pub async fn try_platform(
+        &self,
+        interceptors: &[Arc<dyn Interceptor>],
+        on_held: OnHeld,
+    ) -> paas_core::Result<Platform> {
         let ports = self.cluster.ports();
         let runtime: Arc<dyn Runtime> = Arc::new(Intercepted::new(ports.runtime, interceptors.to_vec()));
         let router: Arc<dyn Router> = Arc::new(Intercepted::new(ports.router, interceptors.to_vec()));
@@ -75,7 +83,19 @@ impl World {
             .administrator(admin())
             .build()
             .await
-            .unwrap()
+    }
+
+    /// A platform, or nothing if it was killed while it started.
+    pub async fn platform_unless(
+        &self,
+        interceptors: &[Arc<dyn Interceptor>],
+        killed: &tokio::sync::Notify,
+    ) -> Option<Platform> {
+        tokio::select! {
+            biased;
+            () = killed.notified() => None,
+            platform = self.platform(interceptors) => Some(platform),
+        }
     }
 
     /// An organisation, an environment and an application.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use paas_core::action::{Deploy, RollbackTarget};
 use paas_core::engine::Outcome;
-use paas_core::memory::{Ending, Image};
+use paas_core::memory::{ClusterSnapshot, Ending, Image};
 use paas_core::model::{Keep, ReleaseNumber};
 use tokio::time::Instant;
 
@@ -110,7 +110,7 @@ async fn scale_stop_start_and_delete() {
 
     session.delete_app_env(&at(), "web").await.unwrap();
     world.until("the documents are gone", async || world.count("app_env").await == 0).await;
-    assert_eq!(world.cluster.snapshot(), Default::default(), "nothing is left on the cluster");
+    assert_eq!(world.cluster.snapshot(), ClusterSnapshot::default(), "nothing is left on the cluster");
     for kind in ["track", "rollout", "release", "template", "routes", "scale", "config"] {
         assert_eq!(world.count(kind).await, 0, "documents of kind {kind} are left");
     }

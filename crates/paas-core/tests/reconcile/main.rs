@@ -1,6 +1,14 @@
 //! The whole platform in memory: what users ask for comes true, whatever fails meanwhile.
 
-#![allow(clippy::unwrap_used)] // tests may panic
+#![allow(
+    clippy::unwrap_used,
+    clippy::large_futures,
+    reason = "tests may panic, and their stacks are large enough"
+)]
 
+mod faults;
+mod fencing;
 mod harness;
+mod idle;
 mod journeys;
+mod kill;

@@ -55,13 +55,13 @@ pub(super) fn of_track(context: &Context, state: &TrackState, events: &[Event]) 
 }
 
 /// Instances of a track do not run or serve.
-pub(super) fn failed(context: &Context, track: &TrackKey, failure: &InstanceFailure) -> Option<EventRecord> {
+pub(super) fn failed(context: &Context, track: &TrackKey, failure: &InstanceFailure) -> EventRecord {
     let mut message = format!("{}: {}: {}", track.component.component, failure.reason, failure.message);
     if let Some(line) = failure.last_lines.last() {
         message.push_str("; its last line: ");
         message.push_str(line);
     }
-    Some(of(context, track, EventKind::InstanceFailed, message))
+    of(context, track, EventKind::InstanceFailed, message)
 }
 
 /// All instances of a track run and serve again.

@@ -23,10 +23,11 @@ pub(super) async fn sweep(context: &Context) -> Result<()> {
             }
         };
         for track in tracks {
-            if track.cluster == *cluster && !context.cache.has_track(&track) {
-                if let Err(error) = remove(context, ports, &track).await {
-                    failure = Some(error.with_context("orphan", &track));
-                }
+            if track.cluster == *cluster
+                && !context.cache.has_track(&track)
+                && let Err(error) = remove(context, ports, &track).await
+            {
+                failure = Some(error.with_context("orphan", &track));
             }
         }
     }

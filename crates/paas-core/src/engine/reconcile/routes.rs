@@ -12,20 +12,20 @@ use crate::port::{RouteBinding, Router};
 /// Tells every router the access points, unless it was told the same already. They are in force at once; one that leads to
 /// a component that does not serve yet answers so.
 pub(super) async fn apply(context: &Context, at: &AppEnv, documents: &AppDocuments) -> Result<()> {
-    let Some(routes) = &documents.routes else { return Ok(()) };
+    let Some(declared) = &documents.routes else { return Ok(()) };
     let Some(spec) = spec(context, documents).await? else { return Ok(()) };
-    let mut failure = None;
+    let mut failed = None;
     for target in context.cache.targets(&at.env_ref()) {
         let router = &context.ports(&target.cluster)?.router;
-        let (bindings, faults) = bind(router.as_ref(), at, &target.cluster, &spec, &routes.value.routes);
-        if let Err(error) = tell(context, at, &target.cluster, bindings).await {
-            failure = Some(error);
+        let (bound, faults) = bind(router.as_ref(), at, &target.cluster, &spec, &declared.value.routes);
+        if let Err(error) = tell(context, at, &target.cluster, bound).await {
+            failed = Some(error);
         } else if !faults.is_empty() {
-            failure =
+            failed =
                 Some(Error::invalid("put access points in force", faults).with_context("application", at));
         }
     }
-    failure.map_or(Ok(()), Err)
+    failed.map_or(Ok(()), Err)
 }
 
 /// Takes all access points of an application away.
@@ -66,12 +66,12 @@ fn bind(
     at: &AppEnv,
     cluster: &ClusterName,
     spec: &AppSpec,
-    routes: &[RouteSpec],
+    declared: &[RouteSpec],
 ) -> (Vec<RouteBinding>, Vec<Fault>) {
     let mut bindings = Vec::new();
     let mut faults = Vec::new();
-    let mut names = BTreeSet::new();
-    for route in routes {
+    let mut seen = BTreeSet::new();
+    for route in declared {
         let component = spec.components.iter().find(|component| component.name == route.component);
         let port = component.and_then(|component| match &route.port {
             Some(name) => component.ports.iter().find(|port| port.name == *name),
@@ -85,7 +85,7 @@ fn bind(
             faults.push(Fault::new(format!("routes.{}", route.name), message));
             continue;
         };
-        if !names.insert(&route.name) {
+        if !seen.insert(&route.name) {
             continue;
         }
         let host = match (route.tcp_port, &route.host) {

@@ -37,17 +37,17 @@ async fn turn(context: &Context, track: &TrackKey, stored: &Stored<TrackRecord>)
     record.value.state = decision.state;
     let mut happened = events::of_track(context, &record.value.state, &decision.events);
     happened.extend(health(context, &mut record, &view));
-    for act in &decision.acts {
-        if let Act::Run { key, .. } = act {
-            let id = run_id(track, key);
+    for chosen in &decision.acts {
+        if let Act::Run { key: step, .. } = chosen {
+            let id = run_id(track, step);
             if record.value.run.as_ref() != Some(&id) {
                 remove_run(context, ports, track, record.value.run.as_ref()).await?;
                 record.value.run = Some(id);
             }
         }
     }
-    let changed = record.value != stored.value;
-    if changed {
+    let differs = record.value != stored.value;
+    if differs {
         let mut changes = Changes::new();
         changes.update(&record)?;
         context.commit(changes, &happened, &Key::Track(track.clone())).await?;
@@ -61,7 +61,7 @@ async fn turn(context: &Context, track: &TrackKey, stored: &Stored<TrackRecord>)
     if let Some(at) = decision.wake_at {
         context.wake_at(Key::Track(track.clone()), at);
     }
-    Ok(changed || !decision.acts.is_empty())
+    Ok(differs || !decision.acts.is_empty())
 }
 
 /// The track is out of management: its volumes and its document are the last to go.
@@ -98,7 +98,7 @@ fn health(context: &Context, record: &mut Stored<TrackRecord>, view: &View) -> O
     match (known, failing) {
         (known, Some(reason)) if known.as_ref() != Some(&reason) => {
             record.value.failing = Some(reason);
-            events::failed(context, &record.value.state.track, view.failure.as_ref()?)
+            Some(events::failed(context, &record.value.state.track, view.failure.as_ref()?))
         }
         // A pause between two failures is no recovery.
         (Some(_), None) if view.healthy => {

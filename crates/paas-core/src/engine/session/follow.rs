@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Session;
 use crate::action::{GetRelease, Status};
-use crate::engine::AppStatus;
+use crate::engine::{AppStatus, RolloutRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{ReleaseNumber, ReleaseState};
 use crate::name::AppEnv;
@@ -118,10 +118,18 @@ impl Session {
     async fn outcome(&self, at: &AppEnv, number: ReleaseNumber) -> Result<Option<Outcome>> {
         let release = self.perform(GetRelease { at: at.clone(), number }).await?;
         Ok(match release.state {
+            // Its tracks follow the commit at once, but until they have the next release would be refused.
+            ReleaseState::Committed { .. } if self.is_active(at, number).await? => None,
             ReleaseState::Committed { .. } => Some(Outcome::Succeeded),
             ReleaseState::Aborted { reason, .. } => Some(Outcome::Aborted { reason }),
             _ => None,
         })
+    }
+
+    async fn is_active(&self, at: &AppEnv, number: ReleaseNumber) -> Result<bool> {
+        let record = self.services.collections().get::<RolloutRecord>(&RolloutRecord::key_of(at)).await?;
+        let active = record.and_then(|record| record.value.coordinator.active);
+        Ok(active.is_some_and(|active| active.release == number))
     }
 
     async fn changes(&self, at: &AppEnv) -> Result<Changes> {

@@ -1,0 +1,118 @@
+//! Backends that fail, hang, are slow, or lie about what they did.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use paas_core::ErrorKind;
+use paas_core::action::Deploy;
+use paas_core::engine::{OnHeld, Outcome};
+use paas_core::memory::{FaultAction, Faults, Interceptor};
+use tokio::time::sleep;
+
+use crate::harness::*;
+
+async fn with(faults: &Arc<Faults>) -> (World, paas_core::engine::Platform) {
+    let world = World::new();
+    let platform = world.platform(&[faults.clone() as Arc<dyn Interceptor>]).await;
+    world.prepare(&platform).await;
+    (world, platform)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_named_and_ends_without_a_restart() {
+    let faults = Arc::new(Faults::new());
+    let (world, platform) = with(&faults).await;
+    release(&platform, Deploy::spec(spec("1"))).await;
+    faults.always("runtime", FaultAction::FailBefore(ErrorKind::Unavailable));
+    session(&platform).deploy(&at(), Deploy::spec(spec("2"))).await.unwrap();
+    sleep(Duration::from_mins(3)).await;
+    let conditions = platform.services().conditions().of(&at());
+    assert!(!conditions.is_empty(), "the outage is named");
+    for (_, condition) in &conditions {
+        assert_eq!(condition.reason, "unavailable");
+        assert!(condition.stale, "what is known may be out of date: {condition:?}");
+    }
+    assert!(world.cluster.request(HOST, "/").is_ok(), "the old version serves");
+    faults.clear();
+    world
+        .until("the release goes on", async || {
+            world.observe("web").await.sets.len() == 1 && world.ready("web").await == (3, 3)
+        })
+        .await;
+    world
+        .until("nothing is wrong any more", async || platform.services().conditions().of(&at()).is_empty())
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_hangs_is_given_up_after_a_while() {
+    let faults = Arc::new(Faults::new());
+    let (world, platform) = with(&faults).await;
+    faults.nth("runtime.ensure", 1, 2, FaultAction::Hang);
+    assert_eq!(release(&platform, Deploy::spec(spec("1"))).await, Outcome::Succeeded);
+    world.until("all are up", async || world.ready("web").await == (3, 3)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_is_a_named_hold_and_the_release_goes_on_when_there_is_room() {
+    let faults = Arc::new(Faults::new());
+    let (world, platform) = with(&faults).await;
+    release(&platform, Deploy::spec(spec("1"))).await;
+    world.until("all are up", async || world.ready("web").await == (3, 3)).await;
+    world.cluster.set_capacity(Some(5));
+    session(&platform).deploy(&at(), Deploy::spec(spec("2"))).await.unwrap();
+    sleep(Duration::from_mins(2)).await;
+    let status = session(&platform).status(&at()).await.unwrap();
+    let text = format!("{status:?}");
+    assert!(text.contains("quota"), "the status names the quota: {text}");
+    assert!(world.cluster.request(HOST, "/").is_ok());
+    world.cluster.set_capacity(None);
+    world
+        .until("the release is done", async || {
+            world.observe("web").await.sets.len() == 1 && world.ready("web").await == (3, 3)
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn random_faults_on_every_port_do_not_change_where_it_ends() {
+    let mut undisturbed = None;
+    for seed in 0..20 {
+        let faults = Arc::new(Faults::seeded(seed, if seed == 0 { 0 } else { 100 }));
+        let world = World::new();
+        // What users ask goes to the store as it is; what reconcilers do is disturbed.
+        let calm = world.platform_with(&[], OnHeld::Wait).await;
+        world.prepare(&calm).await;
+        calm.shutdown().await;
+        let interceptors = [faults.clone() as Arc<dyn Interceptor>];
+        let platform = loop {
+            // Whoever starts a server starts it again when it failed to start.
+            match world.try_platform(&interceptors, OnHeld::TakeOver).await {
+                Ok(platform) => break platform,
+                Err(_) => sleep(Duration::from_secs(1)).await,
+            }
+        };
+        for version in ["1", "2", "3"] {
+            let started = session(&calm).deploy(&at(), Deploy::spec(spec(version))).await;
+            let number = started.unwrap_or_else(|error| panic!("seed {seed}: {}", error.report())).number;
+            let outcome = session(&calm).wait_released(&at(), number, PATIENCE).await;
+            assert_eq!(outcome.unwrap(), Outcome::Succeeded, "seed {seed}");
+        }
+        let settled = undisturbed.clone();
+        world
+            .until(&format!("the end state, seed {seed}"), async || {
+                let snapshot = world.cluster.snapshot();
+                settled
+                    .as_ref()
+                    .map_or(world.observe("web").await.sets.len() == 1, |settled| snapshot == *settled)
+            })
+            .await;
+        sleep(Duration::from_mins(1)).await;
+        let end = world.cluster.snapshot();
+        if seed > 0 {
+            assert!(faults.struck() > 0, "seed {seed}: nothing was disturbed");
+        }
+        assert_eq!(*undisturbed.get_or_insert_with(|| end.clone()), end, "seed {seed}");
+        drop(platform);
+    }
+}
