@@ -1,2 +1,34 @@
-//! To come.
-fn main() {}
+//! A platform on one machine, and its command line, in one binary.
+//!
+//! - [`server`] puts the platform together from the crates and keeps it running.
+//! - [`api`] is its REST interface: thin, each handler is one action of a session.
+//! - [`cli`] is the command line, which speaks only REST.
+//! - [`rest`] is what goes over the wire between the two, beside the engine's own types.
+
+mod api;
+mod cli;
+mod rest;
+mod server;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::args::{Arguments, Command};
+
+fn main() -> ExitCode {
+    // This binary is the supervisor of each instance and the gateway too.
+    paas_local::helper_main();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = if error.use_stderr() { cli::Exit::Usage.code() } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    match arguments.command {
+        Command::Server(options) => server::main(options),
+        command => cli::run(&arguments.common, command),
+    }
+}

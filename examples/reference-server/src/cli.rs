@@ -1,0 +1,17 @@
+//! The command line. It speaks to the server through its REST interface and no other way.
+
+pub mod args;
+mod client;
+mod command;
+mod context;
+mod duration;
+mod failure;
+mod live;
+mod output;
+mod spec;
+mod stream;
+mod terminal;
+mod websocket;
+
+pub use command::run;
+pub use failure::Exit;

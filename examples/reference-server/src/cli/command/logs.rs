@@ -1,0 +1,179 @@
+//! `paas logs` and `paas events`
+
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use paas_core::AppEnv;
+use paas_core::action::ListPage;
+use paas_core::engine::{AppStatus, EventKind, EventRecord};
+use paas_core::port::{LogLine, LogStream};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Session, in_app};
+use crate::cli::args::{EventsArgs, LogsArgs};
+use crate::cli::client::Client;
+use crate::cli::duration;
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::output::{Output, Tone, printable};
+use crate::cli::stream;
+use crate::rest::problem::Problem;
+
+pub async fn run(session: &Session, args: LogsArgs) -> Result<(), Failure> {
+    let client = session.client()?;
+    let at = session.context.app(&args.app)?;
+    let component = match args.component {
+        Some(component) => component.to_string(),
+        None => only_component(&client, &at).await?,
+    };
+    let since = args.since.as_deref().map(|text| duration::since(text, Timestamp::now())).transpose();
+    let query = Query {
+        instance: args.instance,
+        tail: args.tail,
+        since: since.map_err(Failure::usage)?,
+        previous: args.previous.then_some(true),
+    };
+    let output = session.output;
+    let print = |line: &LogLine| output.item(line, |line| text(output, line, args.timestamps));
+    let path = in_app(&at, &format!("/components/{component}/logs"));
+    if args.follow {
+        return follow(&client, &format!("{path}/stream"), &query, "line", print).await;
+    }
+    let response = client.stream(&path, &query, "application/x-ndjson", None).await?;
+    let mut body = response.bytes_stream();
+    let mut buffer = Vec::new();
+    while let Some(bytes) = body.next().await {
+        let bytes = bytes.map_err(|_| Failure::new(Exit::Unreachable, "the connection to the server was lost"))?;
+        buffer.extend_from_slice(&bytes);
+        while let Some(end) = buffer.iter().position(|b| *b == b'\n') {
+            let line: Vec<u8> = buffer.drain(..=end).collect();
+            print(&parse(&line)?)?;
+        }
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Query {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tail: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous: Option<bool>,
+}
+
+fn parse(line: &[u8]) -> Result<LogLine, Failure> {
+    #[derive(serde::Deserialize)]
+    struct Ended {
+        problem: Problem,
+    }
+    serde_json::from_slice(line).map_err(|error| match serde_json::from_slice::<Ended>(line) {
+        Ok(ended) => ended.problem.into(),
+        Err(_) => Failure::new(Exit::Error, format!("a line of the answer is not understood: {error}")),
+    })
+}
+
+async fn only_component(client: &Client, at: &AppEnv) -> Result<String, Failure> {
+    let status: AppStatus = client.get(&in_app(at, "")).await?;
+    let names: Vec<String> = super::status::components(&status);
+    match names.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => Err(Failure::new(Exit::NotFound, format!("{at} has no components"))
+            .with_remedy("Deploy it first with `paas deploy`.")),
+        many => Err(Failure::usage(format!("{at} has several components"))
+            .with_remedy(format!("Name one of {}.", many.join(", ")))),
+    }
+}
+
+fn text(output: Output, line: &LogLine, timestamps: bool) -> String {
+    let time = if timestamps { format!("{} ", line.at) } else { String::new() };
+    let source = output.paint(&format!("{} |", line.instance), Tone::Faint);
+    let tone = match line.stream {
+        LogStream::Stderr => Tone::Plain,
+        LogStream::Platform => Tone::Warn,
+        _ => Tone::Plain,
+    };
+    format!("{time}{source} {}\n", output.paint(&printable(&line.text), tone))
+}
+
+/// Prints the items of a stream until interrupted; a lost connection is taken up again after the last item.
+async fn follow<T: DeserializeOwned>(
+    client: &Client,
+    path: &str,
+    query: &impl Serialize,
+    kind: &str,
+    mut print: impl FnMut(&T) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut last: Option<String> = None;
+    let mut failures = 0_u32;
+    loop {
+        let opened = client.stream(path, query, "text/event-stream", last.as_deref()).await;
+        let response = match opened {
+            Ok(response) => response,
+            Err(failure) if failure.exit == Exit::Unreachable && failures > 0 && failures < 30 => {
+                failures += 1;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
+        failures = 1;
+        let mut events = pin!(stream::events(response));
+        while let Some(event) = events.next().await {
+            let event = event?;
+            if event.kind == "problem" {
+                let problem: Problem = decode(&event.data)?;
+                return Err(problem.into());
+            }
+            if event.kind == kind {
+                print(&decode(&event.data)?)?;
+            }
+            last = event.id.or(last);
+        }
+        if last.is_none() {
+            // Nothing was seen yet, so nothing can be resumed after: begin as if new.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+fn decode<T: DeserializeOwned>(data: &str) -> Result<T, Failure> {
+    serde_json::from_str(data)
+        .map_err(|error| Failure::new(Exit::Error, format!("an event of the server is not understood: {error}")))
+}
+
+pub async fn events(session: &Session, args: EventsArgs) -> Result<(), Failure> {
+    let client = session.client()?;
+    let output = session.output;
+    let at = session.context.app(&args.app)?;
+    let path = in_app(&at, "/events");
+    let page: ListPage<EventRecord> = client.query(&path, &[("limit", args.limit)]).await?;
+    let print = |event: &EventRecord| output.item(event, |event| event_text(output, event));
+    for event in page.items.iter().rev() {
+        print(event)?;
+    }
+    if !args.follow {
+        return Ok(());
+    }
+    let none: [(&str, &str); 0] = [];
+    follow(&client, &format!("{path}/stream"), &none, "event", print).await
+}
+
+fn event_text(output: Output, event: &EventRecord) -> String {
+    let tone = match event.kind {
+        EventKind::ReleaseCommitted | EventKind::InstanceRecovered => Tone::Good,
+        EventKind::ReleaseHeld => Tone::Warn,
+        EventKind::ReleaseAborted | EventKind::InstanceFailed | EventKind::ClusterFailed => Tone::Bad,
+        _ => Tone::Plain,
+    };
+    let release = event.release.map_or(String::new(), |number| format!(" release {number}:"));
+    let component = event.component.as_ref().map_or(String::new(), |component| format!(" {component}:"));
+    let time = output.paint(&event.at.to_string(), Tone::Faint);
+    let actor = output.paint(&format!("({})", event.actor), Tone::Faint);
+    format!("{time}{release}{component} {} {actor}\n", output.paint(&printable(&event.message), tone))
+}

@@ -1,0 +1,12 @@
+//! The server: a platform put together from the crates, in one directory.
+
+pub mod accounts;
+mod backend;
+mod directory;
+mod http;
+mod options;
+mod start;
+pub mod token;
+
+pub use options::ServerArgs;
+pub use start::main;

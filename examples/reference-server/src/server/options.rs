@@ -1,0 +1,61 @@
+//! What `paas server` takes.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// `paas server`
+#[derive(Debug, Clone, Args)]
+pub struct ServerArgs {
+    /// The directory for everything: database, keys, images, volumes
+    #[arg(long, env = "PAAS_DIR", default_value_os_t = default_directory(), hide_default_value = true)]
+    pub dir: PathBuf,
+    /// Where the interface listens; port 0 takes a free one, which DIR/server.json names
+    #[arg(long, default_value = "127.0.0.1:7878", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// Where the gateway listens for the applications' requests
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    pub gateway: SocketAddr,
+    /// Listen on an address that other machines reach; the interface has no TLS of its own
+    #[arg(long)]
+    pub allow_remote: bool,
+    /// How the log is written, to the standard error
+    #[arg(long, value_enum, default_value_t)]
+    pub log: LogFormat,
+    /// Where instances run
+    #[arg(long, value_enum, default_value_t, hide = true)]
+    pub backend: Backend,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people
+    #[default]
+    Text,
+    /// A JSON object a line
+    Json,
+}
+
+/// Where instances run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Backend {
+    /// In containers on this machine
+    #[default]
+    Local,
+    /// In a simulation, for tests of the interface
+    Memory,
+}
+
+/// `$XDG_DATA_HOME/paas`, `~/.local/share/paas`, or `/var/lib/paas` for root.
+fn default_directory() -> PathBuf {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if rustix::process::geteuid().is_root() {
+        return PathBuf::from("/var/lib/paas");
+    }
+    set("XDG_DATA_HOME")
+        .or_else(|| Some(set("HOME")?.join(".local/share")))
+        .unwrap_or_else(|| PathBuf::from("."))
+        .join("paas")
+}

@@ -1,0 +1,157 @@
+//! From the first line to the last: open the directory, put the platform together, serve, stop in order.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use jiff::Timestamp;
+use paas_core::action::GrantRole;
+use paas_core::engine::Platform;
+use paas_core::port::{Role, Scope};
+use paas_core::tenancy::Actor;
+use paas_core::{Error, SystemClock};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::accounts::{Accounts, CreateToken};
+use super::backend::{self, Parts};
+use super::directory::Directory;
+use super::options::{LogFormat, ServerArgs};
+use super::token::Token;
+use crate::api::{self, Service};
+use crate::rest::address::Address;
+
+/// Who the first token belongs to.
+const ADMINISTRATOR: &str = "user:admin";
+/// How long the platform may take to stop.
+const STOP_TIME: Duration = Duration::from_secs(10);
+
+/// Runs the server until it is told to stop.
+pub fn main(options: ServerArgs) -> ExitCode {
+    log(options.log);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: failed to start the server's threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(run(options));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            match error.downcast_ref::<Error>() {
+                Some(error) => eprintln!("error: {}", error.report()),
+                None => eprintln!("error: {error:#}"),
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: ServerArgs) -> Result<()> {
+    let begun = Instant::now();
+    if !options.allow_remote && !options.listen.ip().is_loopback() {
+        bail!(
+            "{} can be reached by other machines, and the interface has no TLS of its own. Put a TLS proxy before it and \
+             add --allow-remote, or listen on 127.0.0.1",
+            options.listen
+        );
+    }
+    let directory = Directory::take(&options.dir)?;
+    let listener = bind(options.listen).await?;
+    let address = listener.local_addr()?;
+    let parts = backend::open(&options, &directory).await?;
+    let accounts = Accounts::new(Arc::clone(&parts.store), Arc::new(SystemClock));
+    let Parts { platform, gateway, machine, .. } = parts;
+    let first = if accounts.any().await? { None } else { Some(first_token(&platform).await?) };
+
+    let closing = CancellationToken::new();
+    let service = Service::new(platform.clone(), accounts, closing.clone());
+    let serving = tokio::spawn(super::http::serve(listener, api::router(service), closing.clone()));
+    let api = format!("http://{address}");
+    if let Some(token) = first {
+        greet(&api, &token);
+    }
+    directory.announce(&Address {
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        api: api.clone(),
+        gateway: gateway.map(|gateway| gateway.to_string()),
+        started_at: Timestamp::now(),
+    })?;
+    tracing::info!(
+        dir = %directory.path().display(),
+        api,
+        gateway = gateway.map(tracing::field::display),
+        milliseconds = begun.elapsed().as_millis(),
+        "serving"
+    );
+    let reason = stop_asked().await?;
+    tracing::info!(reason, "stopping; instances go on running");
+    closing.cancel();
+    let _ = serving.await;
+    if tokio::time::timeout(STOP_TIME, platform.shutdown()).await.is_err() {
+        tracing::warn!("the platform did not stop within {} seconds", STOP_TIME.as_secs());
+    }
+    if let Some(machine) = machine {
+        machine.close().await;
+    }
+    directory.leave();
+    Ok(())
+}
+
+fn log(format: LogFormat) {
+    use std::io::IsTerminal as _;
+    let filter = tracing_subscriber::EnvFilter::try_from_env("PAAS_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("failed to listen on {address}: name another address with --listen, or port 0 for a free one")
+    })
+}
+
+/// Makes the first token, for an administrator. It is shown once; the store has its hash only.
+async fn first_token(platform: &Platform) -> Result<Token> {
+    let token = Token::generate().map_err(|error| anyhow::anyhow!("failed to draw random bits: {error}"))?;
+    let system = platform.session(Actor::system());
+    let role = GrantRole { actor: ADMINISTRATOR.to_owned(), role: Role::PlatformAdmin, scope: Scope::Platform };
+    system.perform(role).await?;
+    let action = CreateToken {
+        caller: Actor::SYSTEM.to_owned(),
+        actor: ADMINISTRATOR.to_owned(),
+        description: "made at the first start".to_owned(),
+        expires_in: None,
+        id: token.id().to_owned(),
+        hash: token.hash(),
+    };
+    system.perform(action).await?;
+    Ok(token)
+}
+
+/// Shows the first token, on the standard output: the log may be kept somewhere.
+fn greet(api: &str, token: &Token) {
+    println!("administrator token (shown once): {}", token.reveal());
+    println!("log in:  paas login {api}");
+}
+
+/// Waits for SIGTERM or SIGINT.
+async fn stop_asked() -> Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
