@@ -114,6 +114,8 @@ impl fmt::Display for Fault {
     }
 }
 
+impl StdError for Fault {}
+
 /// The result of every fallible operation in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
