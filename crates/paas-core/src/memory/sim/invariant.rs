@@ -126,6 +126,10 @@ impl Deciding<'_> {
                 format!("decided on view {} after write {}", self.world().observed_at.0, self.own_write)
             })?;
         }
+        if self.world().observed_at < self.before.written {
+            // Not decided upon: the answer is the state as it was, whatever this view says.
+            return Ok(());
+        }
         self.one_disturbance()?;
         for act in &self.decision.acts {
             match act {
@@ -278,7 +282,13 @@ impl Deciding<'_> {
             if let (Some(written), Some(target)) = (written, target) {
                 let rises = after.weight_of(target) > written.of(target) && !written.is_out_of_service();
                 ensure(was.is_settled() || !rises, Invariant::HoldsStopAdvancing, || {
-                    format!("the share of {target} rises although held by {:?}", before.holds)
+                    format!(
+                        "the share of {target} rises to {:?} from {written:?} in {} although held by {:?}; {:?}",
+                        after.weights,
+                        before.phase,
+                        before.holds,
+                        self.world().revisions
+                    )
                 })?;
             }
         }
@@ -344,10 +354,6 @@ impl Deciding<'_> {
 
     fn refusal(&self) -> Checked {
         let Some(refusal) = &self.world().refusal else { return Ok(()) };
-        if self.world().observed_at < self.before.written {
-            // Not decided upon.
-            return Ok(());
-        }
         let state = self.after();
         let wanted = state.revisions.get(&refusal.revision).map_or(0, |revision| revision.desired);
         let has = self.world().revision(&refusal.revision).map_or(0, |view| view.total);

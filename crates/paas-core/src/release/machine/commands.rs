@@ -27,6 +27,12 @@ pub(super) fn begin(state: &mut TrackState, start: StartRollout, now: Timestamp)
         reason: start.reason,
         started_at: now,
     });
+    if let Some(target) = state.rollout.as_ref().and_then(|rollout| rollout.target().cloned())
+        && let Some(revision) = state.revisions.get_mut(&target)
+    {
+        // A version that comes back is wanted from now on, even while something holds the rollout.
+        revision.keep_until = None;
+    }
     state.next = None;
     state.holds = start.holds;
     state.clock = ProgressClock::default();
