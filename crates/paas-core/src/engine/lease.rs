@@ -54,12 +54,13 @@ impl Record for EpochRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OnHeld {
-    /// Wait until it ends, and stand by meanwhile: of several servers on one store one reconciles.
+    /// Take it at once, when the platform is built: the newest server reconciles, and the one that had the lease is fenced
+    /// and stands by. A server that was killed and started again goes on without waiting for its own lease to end.
     #[default]
-    Wait,
-    /// Take it at once. Safe, because the other one is fenced; right where something else makes sure that the other one has
-    /// ended, such as a lock on the state directory.
     TakeOver,
+    /// Wait until it ends, and stand by meanwhile: of several servers on one store the one that was there first goes on.
+    /// Right where a backend is not fenced.
+    Wait,
     /// Fail with [`ErrorKind::Conflict`].
     Refuse,
 }

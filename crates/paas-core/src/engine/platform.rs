@@ -34,8 +34,8 @@ impl Platform {
         Self::builder().cluster(ClusterName::local(), cluster.ports()).registry(Arc::new(images))
     }
 
-    pub(super) async fn start(services: Arc<Services>, reconciles: bool) -> Result<Self> {
-        let reconcilers = if reconciles {
+    pub(super) async fn start(services: Arc<Services>, active: bool) -> Result<Self> {
+        let reconcilers = if active {
             let lease = services.settings().lease.clone();
             Some(Arc::new(Reconcilers::start(Arc::clone(&services), lease).await?))
         } else {

@@ -33,7 +33,7 @@ use self::context::{Context, Key};
 use super::conditions::Subject;
 use super::lease::Lease;
 use super::queue::{Backoff, KeyedQueue, Work};
-use super::{LeaseOptions, Services};
+use super::{LeaseOptions, OnHeld, Services};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The shard that this version has: everything.
@@ -149,6 +149,10 @@ impl Supervisor {
                 }
             }
             let _ = self.tell.send(Standing::Waiting);
+            // Who took over is not taken over in turn: two servers would take the lease from each other for ever.
+            if self.options.on_held == OnHeld::TakeOver {
+                self.options.on_held = OnHeld::Wait;
+            }
             tokio::select! {
                 () = sleep(RESTART) => {}
                 () = told_to_stop(self.stopped.clone()) => break,

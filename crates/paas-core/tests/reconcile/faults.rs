@@ -32,6 +32,8 @@ async fn an_outage_is_named_and_ends_without_a_restart() {
         assert_eq!(condition.reason, "unavailable");
         assert!(condition.stale, "what is known may be out of date: {condition:?}");
     }
+    let status = session(&platform).status(&at()).await.unwrap();
+    assert!(status.reasons.iter().any(|reason| reason.contains("out of date")), "{:?}", status.reasons);
     assert!(world.cluster.request(HOST, "/").is_ok(), "the old version serves");
     faults.clear();
     world

@@ -84,3 +84,17 @@ async fn a_standby_takes_over_when_the_holder_shuts_down() {
     world.until("the standby takes over", async || second.is_reconciling()).await;
     assert_eq!(release(&second, Deploy::spec(spec("2"))).await, paas_core::engine::Outcome::Succeeded);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_new_server_takes_over_at_once_and_the_old_one_does_not_take_it_back() {
+    let world = World::new();
+    let first = world.platform(&[]).await;
+    world.prepare(&first).await;
+    let second = world.platform(&[]).await;
+    assert!(second.is_reconciling());
+    sleep(Duration::from_mins(10)).await;
+    assert!(second.is_reconciling() && !first.is_reconciling());
+    drop(second);
+    world.until("the old one goes on when the new one is gone", async || first.is_reconciling()).await;
+    assert_eq!(release(&first, Deploy::spec(spec("1"))).await, paas_core::engine::Outcome::Succeeded);
+}

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::action::ReleaseSummary;
 use crate::engine::{
-    AppEnvRecord, AppRecord, RolloutRecord, RoutesRecord, ScaleRecord, Services, Stored, TrackRecord,
+    AppEnvRecord, AppRecord, RolloutRecord, RoutesRecord, ScaleRecord, Services, Stored, Subject, TrackRecord,
 };
 use crate::error::{Error, Result};
 use crate::model::{
@@ -166,6 +166,7 @@ impl Documents {
         let rollout = self.rollout_status();
         let mut reasons = Vec::new();
         let state = self.judge(&components, rollout.as_ref(), &mut reasons);
+        reasons.extend(conditions(services, &self.place.at));
         let routes = self.routes.iter().map(|route| RouteStatus {
             route: route.clone(),
             addresses: clusters.addresses(services, &route.name),
@@ -357,6 +358,20 @@ impl Documents {
         }
         AppState::Running
     }
+}
+
+/// What the reconcilers cannot do at present, and since when; what is shown may be old because of it.
+fn conditions(services: &Services, at: &AppEnv) -> Vec<String> {
+    let known = services.conditions().of(at);
+    let told = known.into_iter().map(|(subject, condition)| {
+        let what = match subject {
+            Subject::App(_) => String::new(),
+            Subject::Track(track) => format!("{} on {}: ", track.component.component, track.cluster),
+        };
+        let stale = if condition.stale { "; what is shown may be out of date" } else { "" };
+        format!("{what}{} (since {}){stale}", condition.message.replace('\n', " "), condition.since)
+    });
+    told.collect()
 }
 
 /// Says why an application is not simply running.
