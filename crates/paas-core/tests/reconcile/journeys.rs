@@ -5,7 +5,7 @@ use std::time::Duration;
 use paas_core::action::{Deploy, RollbackTarget};
 use paas_core::engine::Outcome;
 use paas_core::memory::{ClusterSnapshot, Ending, Image};
-use paas_core::model::{Keep, ReleaseNumber};
+use paas_core::model::{AppSpec, Keep, ReleaseNumber};
 use tokio::time::Instant;
 
 use crate::harness::*;
@@ -136,4 +136,63 @@ async fn a_component_that_is_left_out_is_removed_and_keeps_its_volume() {
     let back = session.rollback(&at(), RollbackTarget::Previous, Keep::default()).await.unwrap();
     session.wait_released(&at(), back.number, PATIENCE).await.unwrap();
     world.until("the API is back", async || world.ready("api").await == (1, 1)).await;
+}
+
+/// The application with a job that must succeed before a release does.
+fn with_job(version: &str, job: &str) -> AppSpec {
+    let mut app = app(version);
+    let job = serde_json::json!({ "name": "migrate", "kind": "job", "image": job });
+    app["components"].as_array_mut().unwrap().push(job);
+    serde_json::from_value(app).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_runs_once_per_release_and_its_failure_takes_the_release_back() {
+    let world = World::new();
+    let platform = world.platform(&[]).await;
+    world.prepare(&platform).await;
+    let soon = Duration::from_millis(10);
+    world.images.push("migrate:1", Image::new().with_end(soon, Ending::Exit(0)));
+    world.images.push("migrate:2", Image::new().with_end(soon, Ending::Exit(9)));
+    assert_eq!(release(&platform, Deploy::spec(with_job("1", "migrate:1"))).await, Outcome::Succeeded);
+    let runs = world.cluster.snapshot().runs;
+    assert_eq!(runs.len(), 1, "{runs:?}");
+    let Outcome::Aborted { reason } = release(&platform, Deploy::spec(with_job("2", "migrate:2"))).await
+    else {
+        panic!("a release whose job failed succeeded")
+    };
+    assert!(reason.contains("migrate"), "{reason}");
+    world
+        .until("the first version is back alone", async || {
+            world.observe("web").await.sets.len() == 1 && world.ready("web").await == (3, 3)
+        })
+        .await;
+    let later = world.cluster.snapshot().runs;
+    assert_eq!(later.len(), 1, "the earlier run made room: {later:?}");
+    assert_ne!(later, runs);
+    session(&platform).delete_app_env(&at(), "web").await.unwrap();
+    world.until("the documents are gone", async || world.count("app_env").await == 0).await;
+    assert_eq!(world.cluster.snapshot(), ClusterSnapshot::default(), "nothing is left on the cluster");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_one_off_command_tells_its_code_and_is_forgotten_after_an_hour() {
+    let world = World::new();
+    let platform = world.platform(&[]).await;
+    world.prepare(&platform).await;
+    release(&platform, Deploy::spec(spec("1"))).await;
+    let session = session(&platform);
+    let command = Some(vec!["exit".to_owned(), "3".to_owned()]);
+    let run = session.run(&at(), &name("api"), command).await.unwrap();
+    world
+        .until("it has ended", async || session.get_run(&at(), &run.id).await.unwrap().exit_code == Some(3))
+        .await;
+    let sleep = Some(vec!["sleep".to_owned(), "100000".to_owned()]);
+    let long = session.run(&at(), &name("api"), sleep).await.unwrap();
+    world.until("it runs", async || world.cluster.snapshot().runs.contains(&long.id)).await;
+    session.stop_run(&at(), &long.id).await.unwrap();
+    world.until("it is stopped", async || !world.cluster.snapshot().runs.contains(&long.id)).await;
+    tokio::time::sleep(Duration::from_mins(61)).await;
+    assert!(world.cluster.snapshot().runs.is_empty(), "the backend forgets it");
+    assert_eq!(world.count("run").await, 0, "and so does the store");
 }
