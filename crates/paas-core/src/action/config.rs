@@ -182,12 +182,12 @@ impl Action for SetConfig {
             }
             if value.len() > VALUE_MAX || value.contains('\0') {
                 faults.push(Fault::new(
-                    format!("set.{name}"),
+                    format!("set[{name:?}]"),
                     format!("has more than {VALUE_MAX} bytes, or a NUL character"),
                 ));
             }
             if self.change.unset.contains(name) {
-                faults.push(Fault::new(format!("unset.{name}"), "is both set and unset; choose one"));
+                faults.push(Fault::new(format!("unset[{name:?}]"), "is both set and unset; choose one"));
             }
         }
         for name in &self.change.unset {
@@ -222,7 +222,7 @@ impl Action for SetConfig {
         for (name, value) in &self.change.set {
             if matches!(before.get(name), Some(ConfigEntry::Secret(_))) {
                 faults.push(Fault::new(
-                    format!("set.{name}"),
+                    format!("set[{name:?}]"),
                     "is a secret; unset it first, or set it as a secret",
                 ));
             }
@@ -231,8 +231,10 @@ impl Action for SetConfig {
         for name in &self.change.unset {
             match draft.entries.remove(name) {
                 Some(ConfigEntry::Setting(_)) => {}
-                Some(_) => faults.push(Fault::new(format!("unset.{name}"), "is a secret; unset it as one")),
-                None => faults.push(Fault::new(format!("unset.{name}"), "there is no such setting")),
+                Some(_) => {
+                    faults.push(Fault::new(format!("unset[{name:?}]"), "is a secret; unset it as one"));
+                }
+                None => faults.push(Fault::new(format!("unset[{name:?}]"), "there is no such setting")),
             }
         }
         if !faults.is_empty() {

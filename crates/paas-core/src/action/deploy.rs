@@ -18,7 +18,8 @@ use super::{Action, Effect, Work};
 use crate::engine::{AppEnvRecord, Stored};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::model::{
-    AppSpec, AppVersion, Release, ReleaseNumber, ReleaseOrigin, RevisionId, StrategySpec, Validate,
+    AppSpec, AppVersion, Release, ReleaseNumber, ReleaseOrigin, ReleaseState, RevisionId, StrategySpec,
+    Validate,
 };
 use crate::name::{AppEnv, ComponentName};
 use crate::port::{AdmissionRequest, DocumentKey, Permission, Revision, Scope};
@@ -239,18 +240,21 @@ impl DeployApp {
     }
 }
 
-/// The newest release, committed or not: what was declared last.
+/// The release that counts as declared: the newest one, unless it was aborted and there is a current one.
 pub(super) async fn newest(work: &mut Work<'_>, place: &Stored<AppEnvRecord>) -> Result<Option<Release>> {
     if place.value.last == 0 {
         return Ok(None);
     }
     let at = &place.value.at;
-    for number in [Some(ReleaseNumber(place.value.last)), place.value.current].into_iter().flatten() {
-        if let Some(release) = work.collections().get::<Release>(&Release::key_of(at, number)).await? {
-            return Ok(Some(release.value));
+    let newest = work.get::<Release>(&Release::key_of(at, ReleaseNumber(place.value.last))).await?;
+    match (newest, place.value.current) {
+        (Some(newest), None) => Ok(Some(newest.value)),
+        (Some(newest), _) if !matches!(newest.value.state, ReleaseState::Aborted { .. }) => {
+            Ok(Some(newest.value))
         }
+        (_, Some(current)) => rollout::load(work, at, current).await.map(Some),
+        (None, None) => Ok(None),
     }
-    Ok(None)
 }
 
 pub(super) fn check_expected(place: &Stored<AppEnvRecord>, expected: Option<ReleaseNumber>) -> Result<()> {
@@ -278,8 +282,10 @@ fn with_images(spec: &AppSpec, images: &BTreeMap<ComponentName, String>) -> Resu
     for (name, image) in images {
         match spec.components.iter_mut().find(|component| component.name == *name) {
             Some(component) => component.image.clone_from(image),
-            None => faults
-                .push(Fault::new(format!("change.images.{name}"), format!("there is no component {name}"))),
+            None => faults.push(Fault::new(
+                format!("change.images[{:?}]", name.as_str()),
+                format!("there is no component {name}"),
+            )),
         }
     }
     if faults.is_empty() { Ok(spec) } else { Err(Error::invalid("change images", faults)) }

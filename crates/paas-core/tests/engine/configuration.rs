@@ -44,7 +44,7 @@ async fn every_fault_of_a_change_is_told() {
     };
     let error = lab.session.set_config(&at(), change).await.unwrap_err();
     let paths: Vec<&str> = error.faults().iter().map(|fault| fault.path.as_str()).collect();
-    assert_eq!(paths, ["set.TOKEN", "unset.MISSING"]);
+    assert_eq!(paths, [r#"set["TOKEN"]"#, r#"unset["MISSING"]"#]);
     let error = lab.session.set_config(&at(), set(&[("no spaces", "1")])).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
 }

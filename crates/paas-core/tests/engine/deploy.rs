@@ -85,7 +85,7 @@ async fn missing_settings_and_secrets_are_faults_with_their_paths() {
     }));
     let error = lab.session.deploy(&at(), Deploy::spec(wants)).await.unwrap_err();
     let paths: Vec<&str> = error.faults().iter().map(|fault| fault.path.as_str()).collect();
-    assert_eq!(paths, ["components[0].env.A", "components[0].env.B", "components[0].files[0]"]);
+    assert_eq!(paths, [r#"components[0].env["A"]"#, r#"components[0].env["B"]"#, "components[0].files[0]"]);
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn new_images_keep_the_digests_of_the_other_components() {
     assert_ne!(second.version.digests[&web()], first.version.digests[&web()]);
     let unknown = Deploy::image(name("nothing"), "x");
     let error = lab.session.deploy(&at(), unknown).await.unwrap_err();
-    assert_eq!(error.faults()[0].path, "change.images.nothing");
+    assert_eq!(error.faults()[0].path, r#"change.images["nothing"]"#);
 }
 
 #[tokio::test]
@@ -326,4 +326,29 @@ async fn settings_reach_instances_with_a_release_of_what_was_declared_last() {
     let templates =
         lab.store.list(&ListOptions { kind: "template".into(), ..ListOptions::default() }).await.unwrap();
     assert_eq!(templates.documents.len(), 2);
+}
+
+#[tokio::test]
+async fn what_was_aborted_is_not_what_the_next_release_builds_on() {
+    let mut lab = Lab::ready().await;
+    lab.release(spec()).await;
+    lab.session.deploy(&at(), Deploy::image(web(), "shop/web:bad")).await.unwrap();
+    lab.session.abort(&at(), "").await.unwrap();
+    lab.settle().await;
+    lab.clock.advance(jiff::SignedDuration::from_secs(60));
+    lab.settle().await;
+    lab.session.deploy(&at(), Deploy::image(name("api"), "shop/api:2")).await.unwrap();
+    lab.settle().await;
+    let release = lab.session.release(&at(), ReleaseNumber(3)).await.unwrap();
+    let images: Vec<&str> = release.version.spec.components.iter().map(|it| it.image.as_str()).collect();
+    assert_eq!(images, ["shop/web:1", "shop/api:2"]);
+    // A component that only the aborted release lacked can still be scaled.
+    lab.session.deploy(&at(), Deploy::spec(one(&json!({})))).await.unwrap();
+    lab.session.abort(&at(), "").await.unwrap();
+    lab.settle().await;
+    lab.clock.advance(jiff::SignedDuration::from_secs(60));
+    lab.settle().await;
+    lab.session.scale(&at(), &name("api"), 3).await.unwrap();
+    lab.settle().await;
+    assert_eq!(lab.count("api"), 3);
 }

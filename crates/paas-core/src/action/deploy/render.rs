@@ -193,7 +193,7 @@ impl Resolver<'_> {
     fn env(&mut self, component: &Component) -> BTreeMap<String, ResolvedValue> {
         let mut env = BTreeMap::new();
         for (name, value) in &component.env {
-            let path = format!("{}.env.{name}", self.path);
+            let path = format!("{}.env[{name:?}]", self.path);
             let value = match value {
                 EnvVar::Value(text) => Some(ResolvedValue::Plain(text.clone())),
                 EnvVar::From(ValueSource::Config(setting)) => self.setting(&path, setting),

@@ -9,7 +9,7 @@ use super::render::Rendered;
 use super::{ReleaseStarted, StartedComponent};
 use crate::action::{Work, route, scale};
 use crate::engine::{
-    AppEnvRecord, EventKind, RolloutView, RoutesRecord, ScaleRecord, Stored, TemplateRecord,
+    AppEnvRecord, ConfigRecord, EventKind, RolloutView, RoutesRecord, ScaleRecord, Stored, TemplateRecord,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
@@ -58,6 +58,11 @@ impl Draft {
         let at = place.value.at.clone();
         let number = ReleaseNumber(place.value.last + 1);
         let mut base = Base::load(work, &place).await?;
+        if self.config > 0 {
+            // It may be removed as one that no release uses until this one is stored.
+            work.need::<ConfigRecord>(&ConfigRecord::key_of(&at, self.config), "configuration", self.config)
+                .await?;
+        }
         let live = self.scale(work, &base).await?;
         let (tracks, mut notes) = plan::tracks(work.services(), &at, number, &self, &base, &live)?;
         self.notes.append(&mut notes);

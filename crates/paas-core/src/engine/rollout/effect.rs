@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::engine::history;
 use crate::engine::{AppEnvRecord, Changes, EventKind, EventRecord, Services, Stored};
 use crate::error::Result;
-use crate::model::{Release, ReleaseNumber, ReleaseState};
+use crate::model::{AppSpec, Release, ReleaseNumber, ReleaseState};
 use crate::name::AppEnv;
 use crate::port::Scope;
 use crate::release::{AbortReason, Coordinator, Rollout, RolloutEvent, RolloutId, RolloutPhase};
@@ -49,10 +49,12 @@ pub(super) async fn store(
                 match phase {
                     RolloutPhase::Aborted(reason) => {
                         let reason = superseded_by(reason, &releases).unwrap_or_else(|| reason.to_string());
-                        effects.aborted(*number, &reason).await?;
+                        place_changed |= effects.aborted(*number, &reason).await?;
                     }
                     RolloutPhase::RollingBack(reason) => effects.going_back(*number, &reason.to_string()),
-                    RolloutPhase::Running | RolloutPhase::Superseding => effects.running(*number).await?,
+                    RolloutPhase::Running | RolloutPhase::Superseding => {
+                        place_changed |= effects.running(*number).await?;
+                    }
                     _ => {}
                 }
             }
@@ -63,7 +65,7 @@ pub(super) async fn store(
     for dropped in before.queue.iter().filter(|rollout| !known.contains(&rollout.id)) {
         let by = after.active.iter().chain(&after.queue).map(|rollout| rollout.release).max();
         let reason = by.map_or_else(|| "superseded".to_owned(), |by| format!("superseded by release {by}"));
-        effects.aborted(dropped.release, &reason).await?;
+        place_changed |= effects.aborted(dropped.release, &reason).await?;
     }
     for release in effects.releases.values() {
         changes.update(release)?;
@@ -119,32 +121,45 @@ impl Effects<'_> {
         Ok(true)
     }
 
-    async fn aborted(&mut self, number: ReleaseNumber, reason: &str) -> Result<()> {
+    /// Answers whether the application's own record changed: what counts as declared is the current release again.
+    async fn aborted(&mut self, number: ReleaseNumber, reason: &str) -> Result<bool> {
         let now = self.now;
-        let Some(release) = self.release(number).await? else { return Ok(()) };
+        let Some(release) = self.release(number).await? else { return Ok(false) };
         release.value.state = ReleaseState::Aborted { at: now, reason: reason.to_owned() };
         self.tell(EventKind::ReleaseAborted, number, format!("release {number} was aborted: {reason}"));
-        Ok(())
+        let Some(current) = self.place.value.current.filter(|_| number.0 == self.place.value.last) else {
+            return Ok(false);
+        };
+        let key = Release::key_of(&self.at, current);
+        let current = self.services.collections().get::<Release>(&key).await?;
+        Ok(current.is_some_and(|current| self.declare(current.value.version.spec)))
+    }
+
+    fn declare(&mut self, spec: AppSpec) -> bool {
+        let changed = self.place.value.spec.as_ref() != Some(&spec);
+        self.place.value.spec = Some(spec);
+        changed
     }
 
     fn going_back(&mut self, number: ReleaseNumber, reason: &str) {
         self.tell(EventKind::ReleaseProgressed, number, format!("release {number} goes back: {reason}"));
     }
 
-    async fn running(&mut self, number: ReleaseNumber) -> Result<()> {
-        let Some(release) = self.release(number).await? else { return Ok(()) };
+    async fn running(&mut self, number: ReleaseNumber) -> Result<bool> {
+        let Some(release) = self.release(number).await? else { return Ok(false) };
         if release.value.state == ReleaseState::Running {
-            return Ok(());
+            return Ok(false);
         }
         let again = matches!(release.value.state, ReleaseState::Aborted { .. });
         release.value.state = ReleaseState::Running;
+        let spec = release.value.version.spec.clone();
         let message = if again {
             format!("release {number} is tried again")
         } else {
             format!("release {number} began")
         };
         self.tell(EventKind::ReleaseStarted, number, message);
-        Ok(())
+        Ok(number.0 == self.place.value.last && self.declare(spec))
     }
 
     fn tell(&mut self, kind: EventKind, number: ReleaseNumber, message: String) {
