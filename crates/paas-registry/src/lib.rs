@@ -35,6 +35,7 @@ mod platform;
 mod port;
 mod progress;
 mod reference;
+mod registry;
 mod source;
 mod spec;
 mod store;
@@ -56,19 +57,10 @@ pub use platform::Platform;
 pub use port::OciImages;
 pub use progress::{LayerProgress, LayerState, PullProgress};
 pub use reference::{Reference, Tag};
+pub use registry::{Credentials, Registries};
 pub use source::archive::Archive;
 pub use source::layout::{Layout, NamedImage};
 pub use source::{RawManifest, Source};
 pub use spec::{Descriptor, MediaType};
 pub use store::{ImageStore, InProcess, LayerUnpacker, PullOptions, Reclaimed, StoreOptions};
 pub use unpack::{Ownership, UnpackOptions, Unpacked, WhiteoutForm, remove_tree, unpack_layer};
-
-/// Stub until the client lands.
-#[derive(Debug, Clone, Default)]
-pub struct Registries;
-impl Registries {
-    #[allow(missing_docs)]
-    pub fn source(&self, _: &Reference) -> Result<std::sync::Arc<dyn Source>> {
-        Err(Error::new(ErrorKind::Unsupported, "x", "y"))
-    }
-}

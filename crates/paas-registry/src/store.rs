@@ -34,6 +34,7 @@ use crate::{Digest, Error, ErrorKind, Image, ImageConfig, Limits, Platform, Refe
 use files::Files;
 use index::{Index, Record};
 use lock::Lock;
+#[cfg(feature = "core")]
 pub(crate) use pull::fetch_document;
 
 /// How an [`ImageStore`] works.
