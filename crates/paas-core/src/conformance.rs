@@ -7,6 +7,9 @@
 //! paas_core::runtime_conformance!(#[tokio::test] => MyFixture::new().await);
 //! ```
 //!
+//! Programs with a `main` of their own get the tests as a list instead, with `paas_core::runtime_conformance!(list)`:
+//! see [`Promise`].
+//!
 //! The fixture states the capabilities that the backend must have; a backend that claims less fails. A test for a
 //! capability that is not required and not claimed checks that it is refused as unsupported instead.
 
@@ -25,13 +28,36 @@ pub mod store;
 use std::fmt::Debug;
 use std::time::Duration;
 
+use futures::future::LocalBoxFuture;
 use tokio::time::{Instant, sleep};
 
 use crate::error::{ErrorKind, Result};
 use crate::model::RevisionId;
 use crate::name::{AppEnv, ClusterName, ComponentKey, TrackKey};
 
-/// Defines one test function per test of a suite; used by the macros of the suites.
+/// One promise of a suite, for programs that run their tests themselves.
+///
+/// ```text
+/// let promises: Vec<Promise<dyn RuntimeFixture>> = paas_core::runtime_conformance!(list);
+/// ```
+#[derive(Debug)]
+pub struct Promise<F: ?Sized> {
+    /// The promise, as the name of a test.
+    pub name: &'static str,
+    /// Panics, with what was promised, if the fixture's backend does not keep it.
+    pub check: for<'a> fn(&'a F) -> LocalBoxFuture<'a, ()>,
+}
+
+impl<F: ?Sized> Clone for Promise<F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F: ?Sized> Copy for Promise<F> {}
+
+/// What the macros of the suites make of their promises: with `#[attribute] => fixture` a test function for each, with
+/// `list` a vector of [`Promise`]s.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! conformance_tests {
@@ -42,8 +68,17 @@ macro_rules! conformance_tests {
             $crate::conformance::$suite::$name(&fixture).await;
         }
     };
-    ($suite:ident, $attributes:tt, $fixture:expr, $($name:ident),* $(,)?) => {
+    (@each $suite:ident, $attributes:tt, $fixture:expr, $($name:ident),*) => {
         $($crate::conformance_tests! { @one $suite, $attributes, $fixture, $name })*
+    };
+    ($suite:ident, [list], $($name:ident),* $(,)?) => {
+        vec![$($crate::conformance::Promise {
+            name: stringify!($name),
+            check: |fixture| Box::pin($crate::conformance::$suite::$name(fixture)),
+        }),*]
+    };
+    ($suite:ident, [$(#[$attribute:meta])* => $fixture:expr], $($name:ident),* $(,)?) => {
+        $crate::conformance_tests! { @each $suite, [$(#[$attribute])*], $fixture, $($name),* }
     };
 }
 

@@ -31,8 +31,8 @@ pub trait AuthorizerFixture: Send + Sync {
 /// the fixture.
 #[macro_export]
 macro_rules! authorizer_conformance {
-    ($(#[$attribute:meta])* => $fixture:expr) => {
-        $crate::conformance_tests! { authorizer, [$(#[$attribute])*], $fixture,
+    ($($form:tt)*) => {
+        $crate::conformance_tests! { authorizer, [$($form)*],
             what_nothing_allows_is_denied,
             a_role_has_what_lesser_roles_have_and_no_more,
             a_grant_holds_on_its_scope_and_below,

@@ -67,8 +67,8 @@ pub trait ExecFixture: Send + Sync {
 /// Defines a test for each promise of [`Exec`](crate::port::Exec): attributes of the tests, then an expression for the fixture.
 #[macro_export]
 macro_rules! exec_conformance {
-    ($(#[$attribute:meta])* => $fixture:expr) => {
-        $crate::conformance_tests! { exec, [$(#[$attribute])*], $fixture,
+    ($($form:tt)*) => {
+        $crate::conformance_tests! { exec, [$($form)*],
             output_comes_before_the_exit_code,
             outputs_stay_apart_without_a_terminal,
             input_is_passed_on_and_can_end,

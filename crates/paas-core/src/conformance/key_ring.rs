@@ -25,8 +25,8 @@ pub trait KeyRingFixture: Send + Sync {
 /// fixture.
 #[macro_export]
 macro_rules! key_ring_conformance {
-    ($(#[$attribute:meta])* => $fixture:expr) => {
-        $crate::conformance_tests! { key_ring, [$(#[$attribute])*], $fixture,
+    ($($form:tt)*) => {
+        $crate::conformance_tests! { key_ring, [$($form)*],
             what_was_sealed_opens,
             another_context_opens_nothing,
             altered_bytes_open_nothing,

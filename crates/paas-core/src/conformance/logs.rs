@@ -40,8 +40,8 @@ pub trait LogsFixture: Send + Sync {
 /// Defines a test for each promise of [`Logs`](crate::port::Logs): attributes of the tests, then an expression for the fixture.
 #[macro_export]
 macro_rules! logs_conformance {
-    ($(#[$attribute:meta])* => $fixture:expr) => {
-        $crate::conformance_tests! { logs, [$(#[$attribute])*], $fixture,
+    ($($form:tt)*) => {
+        $crate::conformance_tests! { logs, [$($form)*],
             lines_come_in_order_and_end,
             lines_of_instances_come_merged_by_time,
             one_instance_can_be_chosen,

@@ -36,8 +36,8 @@ pub trait RegistryFixture: Send + Sync {
 /// fixture.
 #[macro_export]
 macro_rules! registry_conformance {
-    ($(#[$attribute:meta])* => $fixture:expr) => {
-        $crate::conformance_tests! { registry, [$(#[$attribute])*], $fixture,
+    ($($form:tt)*) => {
+        $crate::conformance_tests! { registry, [$($form)*],
             a_tag_resolves_to_the_digest_it_has_now,
             a_digest_resolves_to_itself,
             failures_are_told_apart_and_name_the_reference,

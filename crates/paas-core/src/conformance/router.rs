@@ -67,8 +67,8 @@ pub trait RouterFixture: Send + Sync {
 /// fixture.
 #[macro_export]
 macro_rules! router_conformance {
-    ($(#[$attribute:meta])* => $fixture:expr) => {
-        $crate::conformance_tests! { router, [$(#[$attribute])*], $fixture,
+    ($($form:tt)*) => {
+        $crate::conformance_tests! { router, [$($form)*],
             claims_the_required_capabilities,
             traffic_reaches_the_instances,
             shares_follow_the_weights,

@@ -69,8 +69,8 @@ pub trait RuntimeFixture: Send + Sync {
 /// fixture.
 #[macro_export]
 macro_rules! runtime_conformance {
-    ($(#[$attribute:meta])* => $fixture:expr) => {
-        $crate::conformance_tests! { runtime, [$(#[$attribute])*], $fixture,
+    ($($form:tt)*) => {
+        $crate::conformance_tests! { runtime, [$($form)*],
             claims_the_required_capabilities,
             ensure_makes_a_set_with_its_count,
             ensure_of_an_existing_set_keeps_its_count,
