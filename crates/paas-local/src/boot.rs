@@ -35,6 +35,8 @@ pub(crate) enum BootReply {
     Started {
         pid: i32,
     },
+    /// Work in a user namespace is done, with what came of it.
+    Done(serde_json::Value),
     Failed(Failure),
 }
 

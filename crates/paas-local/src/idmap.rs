@@ -2,17 +2,21 @@
 
 use std::{
     ffi::OsString,
-    fs, io,
+    fs::{self, File},
+    io,
     os::unix::{fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
 };
+
+use serde_json::Value;
 
 use crate::{
     Error, ErrorKind, Failure, Result,
     boot::{self, BootReply, Mapped},
     error::Step,
     shim::enter_user_namespace,
+    unpacker::unpack_inside,
 };
 
 /// How ids inside are mapped to ids of the host. Id 0 inside is the ordinary user always.
@@ -77,6 +81,11 @@ impl IdMap {
 
     /// Runs a helper in a user namespace with these maps.
     pub(crate) fn run_inside(&self, args: &[OsString]) -> Result<()> {
+        self.run_inside_with(args, None).map(drop)
+    }
+
+    /// Runs a helper in a user namespace with these maps, with an open file as its standard output. Gives what it says.
+    pub(crate) fn run_inside_with(&self, args: &[OsString], file: Option<File>) -> Result<Value> {
         let operation = "work in a user namespace";
         let fail = |source: io::Error| Error::io(operation, source);
         let (mut channel, theirs) = boot::pair().map_err(fail)?;
@@ -84,14 +93,15 @@ impl IdMap {
             .arg("__userns")
             .args(args)
             .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
+            .stdout(file.map_or_else(Stdio::null, Stdio::from))
             .spawn()
             .map_err(fail)?;
-        let mut talk = || -> io::Result<std::result::Result<(), Failure>> {
+        let mut talk = || -> io::Result<std::result::Result<Value, Failure>> {
             loop {
                 match boot::receive::<BootReply>(&mut channel)? {
                     Some(BootReply::NeedsMaps) => boot::send(&mut channel, &self.apply(child.id()))?,
-                    Some(BootReply::Started { .. }) => return Ok(Ok(())),
+                    Some(BootReply::Done(said)) => return Ok(Ok(said)),
+                    Some(BootReply::Started { .. }) => return Err(io::ErrorKind::InvalidData.into()),
                     Some(BootReply::Failed(failure)) => return Ok(Err(failure)),
                     None => return Err(io::ErrorKind::UnexpectedEof.into()),
                 }
@@ -106,11 +116,11 @@ impl IdMap {
     }
 }
 
-/// `__userns remove DIR`: the work itself, inside.
+/// `__userns remove DIR`, `__userns unpack DIR LIMITS`: the work itself, inside.
 pub(crate) fn helper_main(args: Vec<OsString>) -> ExitCode {
     let Ok(mut channel) = boot::take_stdin() else { return ExitCode::FAILURE };
     let reply = match enter_user_namespace(&mut channel).and_then(|()| work(&args)) {
-        Ok(()) => BootReply::Started { pid: 0 },
+        Ok(said) => BootReply::Done(said),
         Err(failure) => BootReply::Failed(failure),
     };
     match send_reply(&mut channel, &reply) {
@@ -123,12 +133,14 @@ fn send_reply(channel: &mut UnixStream, reply: &BootReply) -> io::Result<()> {
     boot::send(channel, reply)
 }
 
-fn work(args: &[OsString]) -> std::result::Result<(), Failure> {
+fn work(args: &[OsString]) -> std::result::Result<Value, Failure> {
     match args {
         [verb, folder] if verb == "remove" => {
-            remove_tree(Path::new(folder)).step(format_args!("remove {}", Path::new(folder).display()))
+            let removed = remove_tree(Path::new(folder));
+            removed.map(|()| Value::Null).step(format_args!("remove {}", Path::new(folder).display()))
         }
-        [verb] if verb == "probe" => Ok(()),
+        [verb, root, limits] if verb == "unpack" => unpack_inside(Path::new(root), limits),
+        [verb] if verb == "probe" => Ok(Value::Null),
         _ => Err(Failure::new(ErrorKind::Unsupported, "unknown work for a user namespace")),
     }
 }

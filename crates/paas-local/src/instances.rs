@@ -148,6 +148,9 @@ impl Instances {
                     }
                     Some(BootReply::Started { pid }) => return Ok(pid),
                     Some(BootReply::Failed(failure)) => return Err(failure),
+                    Some(BootReply::Done(_)) => {
+                        return Err(Failure::new(ErrorKind::Protocol, "the shim speaks of other work"));
+                    }
                     None => {
                         let message = "the shim ended before the instance ran";
                         return Err(Failure::new(ErrorKind::Unavailable, message));

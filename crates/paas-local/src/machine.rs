@@ -81,6 +81,8 @@ impl MachineOptions {
 #[derive(Debug, Clone)]
 pub struct LocalMachine {
     shared: Arc<Shared>,
+    /// Stops the keepers with the last handle; keepers have the shared part only.
+    _open: Arc<tokio_util::sync::DropGuard>,
 }
 
 /// What keepers and ports share.
@@ -100,7 +102,8 @@ struct Shared {
     starts: Semaphore,
     tasks: tokio_util::task::TaskTracker,
     closing: tokio_util::sync::CancellationToken,
-    _lock: StateLock,
+    /// Held until the machine is closed.
+    lock: Mutex<Option<StateLock>>,
 }
 
 impl LocalMachine {
@@ -123,8 +126,10 @@ impl LocalMachine {
         let instances = Instances::open(directory.join("instances"), host.clone())?;
         let documents = Documents::open(directory.join("declared"))?;
         let images = Images::open(&directory.join("images"), &host)?;
+        let closing = tokio_util::sync::CancellationToken::new();
+        let folder = directory.join("gateway");
         let gateway =
-            GatewayLink::open(&directory.join("gateway"), options.gateway, documents.router()?).await?;
+            GatewayLink::open(&folder, options.gateway, documents.router()?, closing.clone()).await?;
         let volumes = directory.join("volumes");
         make_private(&volumes)?;
         let shared = Arc::new(Shared {
@@ -139,13 +144,14 @@ impl LocalMachine {
             events: broadcast::Sender::new(EVENTS),
             starts: Semaphore::new(STARTS),
             tasks: tokio_util::task::TaskTracker::new(),
-            closing: tokio_util::sync::CancellationToken::new(),
+            closing,
             documents,
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         });
         shared.recover().await?;
         gateway::watch_over(&shared);
-        Ok(Self { shared })
+        let open = Arc::new(shared.closing.clone().drop_guard());
+        Ok(Self { shared, _open: open })
     }
 
     /// The ports of this machine.
@@ -164,6 +170,11 @@ impl LocalMachine {
         self.shared.instances.host().limitations()
     }
 
+    /// What this machine offers.
+    pub fn host(&self) -> &Host {
+        self.shared.instances.host()
+    }
+
     /// Where the gateway listens for HTTP.
     pub fn gateway_address(&self) -> SocketAddr {
         self.shared.gateway.address()
@@ -179,20 +190,18 @@ impl LocalMachine {
         self.shared.images.store()
     }
 
-    /// Stops the keepers and waits for them. Instances and gateway go on.
+    /// Stops the keepers, waits for them, and leaves the directory to the next one who opens it. Instances and gateway go
+    /// on. Whoever still has a handle may look, and changes are refused with [`ErrorKind::Unavailable`].
     pub async fn close(&self) {
-        self.shared.closing.cancel();
-        self.shared.tasks.close();
-        self.shared.tasks.wait().await;
-    }
-}
-
-impl Drop for LocalMachine {
-    fn drop(&mut self) {
-        // Keepers hold the shared part too; the machine itself and its ports are clones of this handle.
-        if Arc::strong_count(&self.shared) <= self.shared.tasks.len() + 1 {
+        {
+            // A change that is being written is whole then, and the next one is refused.
+            let _sets = self.shared.sets();
+            let _routing = self.shared.routing();
             self.shared.closing.cancel();
         }
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+        drop(self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
@@ -200,6 +209,20 @@ impl Shared {
     /// Nothing in this crate panics while it holds the lock.
     fn sets(&self) -> MutexGuard<'_, Sets> {
         self.sets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held while what the gateway is told is read, changed and written.
+    fn routing(&self) -> MutexGuard<'_, ()> {
+        self.routing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses what a closed machine cannot do any more. Asked under the lock of what is changed.
+    fn check_open(&self) -> Result<()> {
+        if !self.closing.is_cancelled() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Unavailable, "change what this machine does")
+            .with_remedy("The machine was closed: open it again."))
     }
 
     fn tell(&self, event: RuntimeEvent) {

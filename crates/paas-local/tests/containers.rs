@@ -10,14 +10,20 @@ mod containers {
     pub(crate) mod isolation;
     pub(crate) mod machine;
     pub(crate) mod network;
-    pub(crate) mod ordinary_user;
     pub(crate) mod recovery;
+}
+
+mod support {
+    pub(crate) mod leftovers;
+    pub(crate) mod ordinary_user;
+    pub(crate) mod program;
 }
 
 use std::process::ExitCode;
 
-use containers::{basics, failures, isolation, machine, network, ordinary_user, recovery};
+use containers::{basics, failures, isolation, machine, network, recovery};
 use libtest_mimic::{Arguments, Trial};
+use support::ordinary_user;
 
 fn main() -> ExitCode {
     paas_local::helper_main();

@@ -1,10 +1,12 @@
 //! Bounds on everything that comes from outside.
 
+use serde::{Deserialize, Serialize};
+
 /// Bounds on what a pull or an unpack accepts. Exceeding one is [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge).
 ///
 /// The defaults admit every honest image that the authors know and keep a hostile one from filling a disk or the
 /// memory unbounded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Bytes of a manifest or an index; registries refuse more than 4 MiB too.
     pub manifest_bytes: u64,

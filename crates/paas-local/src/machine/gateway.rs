@@ -1,6 +1,6 @@
 //! The way to the gateway: what it shall do is kept here, and told to it whole whenever it changes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +18,7 @@ use paas_gateway::handover;
 use paas_gateway::process::{Launch, ensure_running, upgrade};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::error::gateway as failed;
@@ -75,7 +76,15 @@ pub(super) struct Desired {
 #[derive(Debug, Clone, Default)]
 struct Followed {
     change: u64,
-    error: Option<String>,
+    refused: Option<Refused>,
+}
+
+/// The latest thing that the gateway did not do.
+#[derive(Debug, Clone)]
+struct Refused {
+    change: u64,
+    kind: ErrorKind,
+    why: String,
 }
 
 /// The way to the gateway.
@@ -90,8 +99,7 @@ pub(super) struct GatewayLink {
     /// The number of the latest change.
     asked: watch::Sender<u64>,
     followed: watch::Sender<Followed>,
-    /// Containers that were ready when the gateway was last told, before this process began.
-    ready_before: BTreeSet<String>,
+    closing: CancellationToken,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -105,7 +113,12 @@ fn launch(folder: &Path) -> Launch {
 
 impl GatewayLink {
     /// Finds the gateway of a folder or starts it, and makes sure that it listens at `wanted`.
-    pub(super) async fn open(folder: &Path, wanted: SocketAddr, router: RouterState) -> Result<Self> {
+    pub(super) async fn open(
+        folder: &Path,
+        wanted: SocketAddr,
+        router: RouterState,
+        closing: CancellationToken,
+    ) -> Result<Self> {
         const OPERATION: &str = "start the gateway";
         let control =
             ensure_running(folder, &launch(folder)).await.map_err(|error| failed(OPERATION, error))?;
@@ -120,16 +133,23 @@ impl GatewayLink {
             Some(config) => config,
             None => Config::new(0),
         };
-        let listens = config
-            .listeners
-            .iter()
-            .any(|listener| listener.id.as_str() == HTTP && listener.address == wanted);
-        if !listens {
-            config.generation += 1;
-            config.listeners.retain(|listener| listener.id.as_str() != HTTP);
-            config.listeners.push(http_listener(wanted));
-            control.apply(config.clone()).await.map_err(|error| failed(OPERATION, error))?;
-        }
+        let present = config.listeners.iter().find(|listener| listener.id.as_str() == HTTP);
+        let present = present.map(|listener| listener.address);
+        // With port 0 the one of the last time is good, so that addresses stay over a restart.
+        let good = |address: SocketAddr| {
+            address == wanted || (wanted.port() == 0 && address.ip() == wanted.ip() && address.port() != 0)
+        };
+        let listens = match present {
+            Some(address) if good(address) => address,
+            _ => {
+                let address = chosen(wanted)?;
+                config.generation += 1;
+                config.listeners.retain(|listener| listener.id.as_str() != HTTP);
+                config.listeners.push(http_listener(address));
+                control.apply(config.clone()).await.map_err(|error| failed(OPERATION, error))?;
+                address
+            }
+        };
         let status = control.status().await.map_err(|error| failed(OPERATION, error))?;
         let listener = status.listeners.into_iter().find(|listener| listener.listener.as_str() == HTTP);
         let bound = listener.as_ref().and_then(|listener| listener.bound).ok_or_else(|| {
@@ -141,13 +161,12 @@ impl GatewayLink {
                 .with_source(why)
                 .with_remedy("Name another address for the gateway, or port 0 for any that is free.")
         })?;
-        let ready = config.instances.iter().filter(|instance| instance.ready && !instance.draining);
         Ok(Self {
             folder: folder.to_owned(),
             control,
-            wanted,
+            wanted: listens,
             bound,
-            ready_before: ready.map(|instance| instance.id.as_str().to_owned()).collect(),
+            closing,
             generation: Mutex::new(config.generation),
             desired: Mutex::new(Desired { router, endpoints: BTreeMap::new() }),
             asked: watch::Sender::new(0),
@@ -161,11 +180,6 @@ impl GatewayLink {
 
     pub(super) fn control(&self) -> Control {
         self.control.clone()
-    }
-
-    /// Whether a container was ready when the gateway was last told, before this process began.
-    pub(super) fn was_ready(&self, container: &str) -> bool {
-        self.ready_before.contains(container)
     }
 
     /// What the router port was told.
@@ -186,6 +200,29 @@ impl GatewayLink {
         number
     }
 
+    /// Says whether a container can serve; nothing if the gateway knows that already.
+    pub(super) fn set_ready(&self, container: &str, ready: bool) -> Option<u64> {
+        let known = |desired: &Desired| desired.endpoints.get(container).map(|endpoint| endpoint.ready);
+        if known(&lock(&self.desired)).is_none_or(|known| known == ready) {
+            return None;
+        }
+        Some(self.change(|desired| {
+            if let Some(endpoint) = desired.endpoints.get_mut(container) {
+                endpoint.ready = ready;
+            }
+        }))
+    }
+
+    /// Checks that the gateway could be told so.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] with everything that is wrong with it.
+    pub(super) fn check(&self, router: &RouterState) -> Result<()> {
+        let endpoints = lock(&self.desired).endpoints.clone();
+        let desired = Desired { router: router.clone(), endpoints };
+        compose(&desired, 0, self.wanted).validate().map_err(|error| failed("tell the gateway", error))
+    }
+
     /// Has the gateway told everything again, as after it was replaced.
     pub(super) fn again(&self) -> u64 {
         self.change(|_| ())
@@ -199,16 +236,34 @@ impl GatewayLink {
     /// Waits until a change is in force.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if the gateway does not follow in time; it will once it is back.
+    /// [`ErrorKind::Unavailable`] if the gateway does not follow in time (it will once it is back) or the machine is
+    /// closed; [`ErrorKind::Conflict`] and [`ErrorKind::Invalid`] if it refuses to.
     pub(super) async fn in_force(&self, change: u64) -> Result<()> {
+        const OPERATION: &str = "have the gateway follow a change";
+        let refused = |followed: &Followed| {
+            let refused = followed.refused.as_ref().filter(|refused| refused.change >= change);
+            refused.filter(|refused| refused.kind != ErrorKind::Unavailable).cloned()
+        };
         let mut followed = self.followed.subscribe();
-        let waited =
-            tokio::time::timeout(PATIENCE, followed.wait_for(|followed| followed.change >= change)).await;
-        if let Ok(Ok(_)) = waited {
-            return Ok(());
+        let done = followed.wait_for(|followed| followed.change >= change || refused(followed).is_some());
+        let seen = tokio::select! {
+            seen = tokio::time::timeout(PATIENCE, done) => seen.ok().and_then(|seen| seen.ok().map(|seen| seen.clone())),
+            () = self.closing.cancelled() => {
+                return Err(Error::new(ErrorKind::Unavailable, OPERATION).with_source("the machine was closed"));
+            }
+        };
+        match seen {
+            Some(seen) if seen.change >= change => Ok(()),
+            Some(seen) => match refused(&seen) {
+                Some(refused) => Err(Error::new(refused.kind, OPERATION).with_source(refused.why)),
+                None => Ok(()),
+            },
+            None => {
+                let why = self.followed.borrow().refused.as_ref().map(|refused| refused.why.clone());
+                let why = why.unwrap_or_else(|| "it does not answer".to_owned());
+                Err(Error::new(ErrorKind::Unavailable, OPERATION).with_source(why))
+            }
         }
-        let why = self.followed.borrow().error.clone().unwrap_or_else(|| "it does not answer".to_owned());
-        Err(Error::new(ErrorKind::Unavailable, "have the gateway follow a change").with_source(why))
     }
 
     /// Follows changes until the machine is closed.
@@ -222,13 +277,22 @@ impl GatewayLink {
                 match self.control.apply(config).await {
                     Ok(_) => {
                         pause = Duration::from_millis(10);
-                        self.followed.send_modify(|followed| *followed = Followed { change, error: None });
+                        self.followed.send_modify(|followed| *followed = Followed { change, refused: None });
                     }
                     Err(error) => {
                         tracing::warn!("the gateway did not follow: {}", error.chain());
-                        self.followed.send_modify(|followed| followed.error = Some(error.chain()));
-                        tokio::time::sleep(pause).await;
-                        pause = (pause * 2).min(Duration::from_secs(2));
+                        let why = error.chain();
+                        let kind = match failed("tell the gateway", error).kind() {
+                            kind @ (ErrorKind::Invalid | ErrorKind::Conflict) => kind,
+                            _ => ErrorKind::Unavailable,
+                        };
+                        let refused = Some(Refused { change, kind, why });
+                        self.followed.send_modify(|followed| followed.refused = refused);
+                        // Another change may be what it waits for.
+                        tokio::select! {
+                            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(2)),
+                            _ = asked.changed() => {}
+                        }
                     }
                 }
                 continue;
@@ -297,6 +361,19 @@ pub(super) fn watch_over(shared: &Arc<Shared>) {
             () = watcher.closing.cancelled() => {}
         }
     });
+}
+
+/// The address to listen on: with port 0 one that is free now, so that it can be had again later.
+fn chosen(wanted: SocketAddr) -> Result<SocketAddr> {
+    if wanted.port() != 0 {
+        return Ok(wanted);
+    }
+    let free = std::net::TcpListener::bind(wanted).and_then(|listener| listener.local_addr());
+    free.map_err(|error| {
+        Error::new(ErrorKind::Unavailable, "find a free port for the gateway")
+            .with_context("address", wanted)
+            .with_source(error)
+    })
 }
 
 fn http_listener(address: SocketAddr) -> Listener {

@@ -2,6 +2,7 @@
 //! service in order.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant as Moment};
 
@@ -74,37 +75,56 @@ pub(super) fn containers(all: Vec<crate::InstanceId>) -> BTreeMap<InstanceId, Co
 pub(super) struct Found {
     pub(super) state: crate::Found,
     pub(super) containers: Containers,
+    started_at: Option<Timestamp>,
+    /// Since when it was ready, if it was.
+    ready_since: Option<Timestamp>,
 }
 
 impl Found {
-    pub(super) fn running(container: Instance, containers: &Containers) -> Self {
-        Self { state: crate::Found::Running(container), containers: containers.clone() }
+    /// Looks at the latest container of an instance.
+    pub(super) async fn look(shared: &Shared, containers: &Containers) -> crate::Result<Self> {
+        let state = shared.instances.attach(&containers.latest).await?;
+        let started_at = match &state {
+            crate::Found::Running(container) => container.status().await.ok().map(|status| status.started_at),
+            crate::Found::Ended(_) => None,
+        };
+        let ready_since = std::fs::read_to_string(ready_file(shared, &containers.latest)).ok();
+        let ready_since = ready_since.and_then(|text| text.parse().ok());
+        Ok(Self { state, containers: containers.clone(), started_at, ready_since })
     }
 
-    pub(super) fn ended(exit: Exit, containers: &Containers) -> Self {
-        Self { state: crate::Found::Ended(exit), containers: containers.clone() }
+    fn was_ready(&self) -> bool {
+        self.ready_since.is_some() && matches!(self.state, crate::Found::Running(_))
     }
 
     /// Shows what was found before the keeper begins, so that nobody sees a serving instance as starting.
-    pub(super) fn seed(&self, shared: &Shared, key: &SetKey, member: &mut Member) {
+    pub(super) fn seed(&self, shared: &Shared, key: &SetKey, template: &Template, member: &mut Member) {
         member.seen.restarts = self.containers.restarts;
         member.previous.clone_from(&self.containers.previous);
         let crate::Found::Running(container) = &self.state else { return };
         member.container = Some(container.clone());
-        let ready = shared.gateway.was_ready(container.id().as_str());
-        member.enter(if ready { InstancePhase::Ready } else { InstancePhase::Starting }, None);
+        member.seen.started_at = self.started_at;
+        member.enter(if self.was_ready() { InstancePhase::Ready } else { InstancePhase::Starting }, None);
+        if member.seen.ready_since.is_some() {
+            member.seen.ready_since = self.ready_since;
+        }
         let endpoint = Endpoint {
             component: key.track.component.clone(),
             revision: key.revision.clone(),
             socket: shared.instances.socket(container.id()),
-            ready,
+            ready: self.was_ready(),
             draining: member.is_going(),
-            calls: render::callers(container.spec(), &[]),
+            calls: render::callers(container.spec(), &template.calls),
         };
         shared.gateway.change(|desired| {
             desired.endpoints.insert(container.id().as_str().to_owned(), endpoint);
         });
     }
+}
+
+/// Where it is noted since when a container is ready, for whoever opens the machine while it runs.
+fn ready_file(shared: &Shared, container: &crate::InstanceId) -> PathBuf {
+    shared.instances.folder(container).join("ready")
 }
 
 /// The keeper of one instance.
@@ -145,16 +165,19 @@ impl Keeper {
     /// Keeps the instance until it goes or the machine is closed.
     pub(super) async fn run(mut self, found: Option<Found>) {
         let mut number = found.as_ref().map_or(0, |found| found.containers.restarts);
+        let was_ready = found.as_ref().is_some_and(Found::was_ready);
         let mut found = found.map(|found| found.state);
         loop {
             let begun = Moment::now();
             let end = match found.take() {
-                Some(crate::Found::Running(container)) => self.serve(&container).await,
+                Some(crate::Found::Running(container)) => self.serve(&container, was_ready).await,
                 Some(crate::Found::Ended(exit)) => End::Exited(exit),
                 None if *self.going.borrow() => End::Going,
                 None => match self.start(number).await {
-                    Ok(container) => self.serve(&container).await,
-                    Err(failure) => {
+                    Ok(container) => self.serve(&container, false).await,
+                    // Told to go, or closed, before there was a container.
+                    Err(None) => break,
+                    Err(Some(failure)) => {
                         self.early += 1;
                         if !self.wait_for_next_start(failure).await {
                             break;
@@ -190,25 +213,33 @@ impl Keeper {
         }
     }
 
-    /// Starts a container.
-    async fn start(&mut self, number: u32) -> Result<Instance, InstanceFailure> {
+    /// Starts a container; or tells why not, or nothing if it shall not be started any more.
+    async fn start(&mut self, number: u32) -> Result<Instance, Option<InstanceFailure>> {
         self.show(|member| member.enter(InstancePhase::Pending, member.seen.failure.clone()));
         let shared = self.shared.clone();
-        let work = async {
+        let mut going = self.going.clone();
+        let prepared = async {
             let image = shared.images.fetch(&self.template).await.map_err(|error| image_failure(&error))?;
             let container = container_id(&self.id, number).map_err(|error| start_failure(&error))?;
             let rendered =
                 render::instance(&shared, &self.key.track, &self.id, container, &self.template, &image);
-            let (spec, secrets) = rendered.await.map_err(|error| failure("start_failed", error.report()))?;
-            let calls = render::callers(&spec, &self.template.calls);
-            let _turn = shared.starts.acquire().await;
-            // What a start left that was interrupted.
-            shared.instances.remove(&spec.id).await.map_err(|error| start_failure(&error))?;
-            let container =
-                shared.instances.start(&spec, secrets).await.map_err(|error| start_failure(&error))?;
-            Ok((container, calls))
+            let rendered = rendered.await.map_err(|error| failure("start_failed", error.report()))?;
+            Ok((rendered, shared.starts.acquire().await))
         };
-        let (container, calls) = work.await?;
+        // All this may take long, and leaves nothing behind; what follows is short, and is not interrupted.
+        let ((spec, secrets), turn) = tokio::select! {
+            prepared = prepared => prepared.map_err(Some)?,
+            () = told_to_go(&mut going) => return Err(None),
+            () = shared.closing.cancelled() => return Err(None),
+        };
+        let calls = render::callers(&spec, &self.template.calls);
+        let work = async {
+            // What a start left that was interrupted.
+            shared.instances.remove(&spec.id).await?;
+            shared.instances.start(&spec, secrets).await
+        };
+        let container = work.await.map_err(|error| Some(start_failure(&error)))?;
+        drop(turn);
         let endpoint = Endpoint {
             component: self.key.track.component.clone(),
             revision: self.key.revision.clone(),
@@ -231,17 +262,10 @@ impl Keeper {
     }
 
     /// Lets a container serve until it ends, must end, or shall go.
-    async fn serve(&mut self, container: &Instance) -> End {
+    async fn serve(&mut self, container: &Instance, was_ready: bool) -> End {
         if *self.going.borrow() {
             return End::Going;
         }
-        let calls = render::callers(container.spec(), &self.template.calls);
-        self.shared.gateway.change(|desired| {
-            if let Some(endpoint) = desired.endpoints.get_mut(container.id().as_str()) {
-                endpoint.calls = calls;
-            }
-        });
-        let was_ready = self.shared.gateway.was_ready(container.id().as_str());
         let mut going = self.going.clone();
         let (tell, mut told) = mpsc::channel(8);
         let health = health::watch(container, &self.template, was_ready, tell);
@@ -260,21 +284,41 @@ impl Keeper {
     /// The gateway is told first, so that an instance that is shown as ready is served.
     async fn set_health(&self, container: &Instance, health: health::Health) {
         let ready = health == health::Health::Ready;
-        let change = self.shared.gateway.change(|desired| {
-            if let Some(endpoint) = desired.endpoints.get_mut(container.id().as_str()) {
-                endpoint.ready = ready;
-            }
-        });
-        if let Err(error) = self.shared.gateway.in_force(change).await {
+        if let Some(change) = self.shared.gateway.set_ready(container.id().as_str(), ready)
+            && let Err(error) = self.shared.gateway.in_force(change).await
+        {
             tracing::warn!(instance = %self.id, "{}", error.report());
         }
         self.show(|member| match health {
             health::Health::Ready => member.enter(InstancePhase::Ready, None),
             health::Health::Starting(why) => {
-                member.enter(InstancePhase::Starting, why.or_else(|| member.seen.failure.clone()));
+                // Why it ended the last time says more than that it is not there yet.
+                let ended = member.seen.failure.clone().filter(|failure| failure.reason != "not_ready");
+                member.enter(InstancePhase::Starting, ended.or(why));
             }
             health::Health::Unready(why) => member.enter(InstancePhase::Unready, Some(why)),
         });
+        self.note_ready(container.id());
+    }
+
+    /// Notes whether it is ready for whoever opens the machine while it runs. Without the note it is asked first.
+    fn note_ready(&self, container: &crate::InstanceId) {
+        let ready_since = {
+            let mut sets = self.shared.sets();
+            let member = sets.sets.get_mut(&self.key).and_then(|set| set.member(&self.id));
+            member.and_then(|member| member.seen.ready_since)
+        };
+        let file = ready_file(&self.shared, container);
+        let noted = match ready_since {
+            Some(since) => std::fs::write(&file, since.to_string()),
+            None => match std::fs::remove_file(&file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
+        };
+        if let Err(error) = noted {
+            tracing::debug!(instance = %self.id, "{}: {error}", file.display());
+        }
     }
 
     /// Kills a container that is not well. Nothing if it cannot be reached.
@@ -367,7 +411,11 @@ impl Keeper {
                 () = self.shared.closing.cancelled() => return,
             }
             let grace = Duration::from_secs(self.template.termination.grace_seconds.into());
-            if let Err(error) = running.stop(grace).await {
+            let stopped = tokio::select! {
+                stopped = running.stop(grace) => stopped,
+                () = self.shared.closing.cancelled() => return,
+            };
+            if let Err(error) = stopped {
                 tracing::warn!(instance = %self.id, "the instance did not stop in order: {}", error.chain());
             }
         }
@@ -400,9 +448,10 @@ impl Keeper {
         // A gateway that is away comes back within moments; what it held open is gone then.
         while let Err(error) = self.shared.gateway.in_force(change).await {
             tracing::warn!(instance = %self.id, "{}", error.report());
-            if Moment::now() > until {
+            if Moment::now() > until || self.shared.closing.is_cancelled() {
                 return;
             }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let ids = [paas_gateway::config::InstanceId::new(name)];
         let control = self.shared.gateway.control();

@@ -67,20 +67,32 @@ impl Router for LocalMachine {
 
     async fn apply_routes(&self, epoch: Epoch, at: &AppEnv, routes: &[RouteBinding]) -> Result<()> {
         let name = at.to_string();
+        let wanted = (!routes.is_empty()).then(|| RoutesEntry { at: at.clone(), routes: routes.to_vec(), epoch });
+        let mut before = None;
         let changed = self.change_router(|router| {
-            if let Some(entry) = router.routes.get(&name) {
+            before = router.routes.get(&name).cloned();
+            if let Some(entry) = &before {
                 check_epoch(entry.epoch, epoch, at)?;
             }
-            for route in routes {
+            for (index, route) in routes.iter().enumerate() {
                 is_free(router, at, route)?;
+                is_said_once(&routes[..index], route)?;
             }
-            let entry = RoutesEntry { at: at.clone(), routes: routes.to_vec(), epoch };
-            if routes.is_empty() {
-                return Ok(router.routes.remove(&name).is_some_and(|before| !before.routes.is_empty()));
-            }
-            Ok(router.routes.insert(name.clone(), entry.clone()) != Some(entry))
+            put(router, &name, wanted.clone());
+            Ok(before != wanted)
         })?;
-        self.in_force(changed, RouterEvent::Routes(at.clone())).await
+        let outcome = self.in_force(changed, RouterEvent::Routes(at.clone())).await;
+        if outcome.as_ref().is_err_and(|error| error.kind() != ErrorKind::Unavailable) {
+            // A port that cannot be had would keep every later change from coming into force.
+            self.change_router(|router| {
+                let ours = router.routes.get(&name) == wanted.as_ref();
+                if ours {
+                    put(router, &name, before);
+                }
+                Ok(ours)
+            })?;
+        }
+        outcome
     }
 
     async fn observe_routes(&self, at: &AppEnv) -> Result<Vec<RouteBinding>> {
@@ -125,11 +137,13 @@ impl LocalMachine {
     fn change_router(&self, change: impl FnOnce(&mut RouterState) -> Result<bool>) -> Result<Option<u64>> {
         let shared = &self.shared;
         // One change at a time, from reading to writing.
-        let _turn = shared.routing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _turn = shared.routing();
+        shared.check_open()?;
         let mut router = shared.gateway.router();
         if !change(&mut router)? {
             return Ok(None);
         }
+        shared.gateway.check(&router)?;
         shared.documents.put_router(&router)?;
         Ok(Some(shared.gateway.change(|desired| desired.router = router)))
     }
@@ -144,9 +158,32 @@ impl LocalMachine {
     }
 }
 
+fn put(router: &mut RouterState, name: &str, entry: Option<RoutesEntry>) {
+    match entry {
+        Some(entry) => drop(router.routes.insert(name.to_owned(), entry)),
+        None => drop(router.routes.remove(name)),
+    }
+}
+
+/// What access points must not have in common.
+fn address(route: &RouteBinding) -> (Option<&str>, &str, Option<u16>) {
+    match route.tcp_port {
+        Some(port) => (None, "", Some(port)),
+        None => (route.host.as_deref(), &route.path, None),
+    }
+}
+
+/// Refuses an address that the same application has given already.
+fn is_said_once(earlier: &[RouteBinding], route: &RouteBinding) -> Result<()> {
+    let Some(other) = earlier.iter().find(|other| address(other) == address(route)) else { return Ok(()) };
+    Err(Error::new(ErrorKind::Conflict, "give an access point its address")
+        .with_context("route", &route.name)
+        .with_context("other", &other.name)
+        .with_remedy("Two access points of the application have the same address: leave one of them out."))
+}
+
 /// Refuses an address that another application has.
 fn is_free(router: &RouterState, at: &AppEnv, route: &RouteBinding) -> Result<()> {
-    let address = |route: &RouteBinding| (route.host.clone(), route.path.clone(), route.tcp_port);
     let others = router.routes.values().filter(|entry| entry.at != *at);
     let taken: BTreeMap<_, _> = others
         .flat_map(|entry| entry.routes.iter().map(|other| (address(other), (&entry.at, other))))

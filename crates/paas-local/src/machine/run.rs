@@ -26,12 +26,14 @@ pub(super) struct Run {
     /// What runs for it.
     pub(super) container: Option<Instance>,
     stop: CancellationToken,
+    /// Its task is over.
+    over: CancellationToken,
 }
 
 impl Run {
     fn new(document: RunDocument) -> Self {
         let seen = RunObservation { phase: InstancePhase::Pending, exit: None, failure: None };
-        Self { document, seen, container: None, stop: CancellationToken::new() }
+        Self { document, seen, container: None, stop: CancellationToken::new(), over: CancellationToken::new() }
     }
 }
 
@@ -40,6 +42,7 @@ impl Shared {
         container_id(&spec.id, 0)
             .map_err(|error| Error::invalid("start a run", vec![Fault::new("id", error.to_string())]))?;
         let mut sets = self.sets();
+        self.check_open()?;
         if let Some(run) = sets.runs.get(&spec.id) {
             return check_epoch(run.document.epoch, epoch, &spec.id);
         }
@@ -52,16 +55,18 @@ impl Shared {
     /// Gives a run its task: starts it, or goes on with what was found of it.
     pub(super) fn resume_run(self: &Arc<Self>, sets: &mut Sets, document: RunDocument, found: Option<Found>) {
         let run = Run::new(document.clone());
-        let stop = run.stop.clone();
+        let (stop, over) = (run.stop.clone(), run.over.clone().drop_guard());
         let id = document.spec.id.clone();
         sets.runs.insert(id.clone(), run);
         let shared = self.clone();
         self.tasks.spawn(async move {
+            let _over = over;
             let work = shared.carry_out(&document.spec, found);
             tokio::select! {
-                () = work => {}
+                biased;
                 () = stop.cancelled() => {}
                 () = shared.closing.cancelled() => {}
+                () = work => {}
             }
         });
     }
@@ -153,12 +158,16 @@ impl Shared {
     }
 
     pub(super) async fn remove_run(&self, epoch: Epoch, id: &InstanceId) -> Result<()> {
-        {
+        let over = {
             let sets = self.sets();
+            self.check_open()?;
             let Some(run) = sets.runs.get(id) else { return Ok(()) };
             check_epoch(run.document.epoch, epoch, id)?;
             run.stop.cancel();
-        }
+            run.over.clone()
+        };
+        // It must not start anything after the container was removed.
+        over.cancelled().await;
         let container = container_id(id, 0)?;
         self.gateway.change(|desired| {
             desired.endpoints.remove(container.as_str());

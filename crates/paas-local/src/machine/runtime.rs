@@ -15,7 +15,6 @@ use super::document::SetDocument;
 use super::keeper::{self, Keeper};
 use super::set::{Set, check_epoch};
 use super::{LocalMachine, Shared};
-use crate::Found;
 
 #[async_trait]
 impl Runtime for LocalMachine {
@@ -91,6 +90,7 @@ impl Shared {
                 .with_remedy("Leave resources.storage out: this machine does not limit it."));
         }
         let mut sets = self.sets();
+        self.check_open()?;
         match sets.sets.get(&spec.key) {
             Some(set) => {
                 check_epoch(set.document.epoch, epoch, &spec.key)?;
@@ -113,6 +113,7 @@ impl Shared {
 
     fn scale(self: &Arc<Self>, epoch: Epoch, key: &SetKey, count: u32) -> Result<()> {
         let mut sets = self.sets();
+        self.check_open()?;
         let set = sets.sets.get(key).filter(|set| !set.document.removed);
         let set = set.ok_or_else(|| Error::not_found("set", key))?;
         check_epoch(set.document.epoch, epoch, key)?;
@@ -124,6 +125,7 @@ impl Shared {
 
     fn remove(self: &Arc<Self>, epoch: Epoch, key: &SetKey) -> Result<()> {
         let mut sets = self.sets();
+        self.check_open()?;
         let Some(set) = sets.sets.get(key) else { return Ok(()) };
         check_epoch(set.document.epoch, epoch, key)?;
         if set.document.removed {
@@ -183,35 +185,32 @@ impl Shared {
         if !swept.is_empty() {
             tracing::info!(?swept, "removed what belonged to nothing that is declared");
         }
-        let attached = join_all(containers.iter().map(async |(id, containers)| {
-            let found = self.instances.attach(&containers.latest).await;
+        let looked = join_all(containers.iter().map(async |(id, containers)| {
+            let found = keeper::Found::look(self, containers).await;
             (id.clone(), found)
         }));
         let mut found: BTreeMap<InstanceId, keeper::Found> = BTreeMap::new();
-        for (id, outcome) in attached.await {
-            let containers = &containers[&id];
+        for (id, outcome) in looked.await {
             match outcome {
-                Ok(Found::Running(container)) => {
-                    found.insert(id, keeper::Found::running(container, containers));
-                }
-                Ok(Found::Ended(exit)) => {
-                    found.insert(id, keeper::Found::ended(exit, containers));
-                }
+                Ok(known) => drop(found.insert(id, known)),
                 Err(error) => {
                     tracing::warn!(instance = %id, "what was left of a container is removed: {}", error.chain());
-                    self.instances.remove(&containers.latest).await?;
+                    for container in containers[&id].all() {
+                        self.instances.remove(&container).await?;
+                    }
                 }
             }
         }
         let mut sets = self.sets();
         for document in documents {
             let key = document.spec.key.clone();
+            let template = document.spec.template.clone();
             let mut set = Set::new(document);
             let ids: Vec<InstanceId> = set.members.iter().map(|member| member.seen.id.clone()).collect();
             for id in &ids {
                 let found = found.remove(id);
                 if let (Some(found), Some(member)) = (&found, set.member(id)) {
-                    found.seed(self, &key, member);
+                    found.seed(self, &key, &template, member);
                 }
                 self.keep(&key, id, &mut set, found);
             }

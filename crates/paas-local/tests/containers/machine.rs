@@ -2,11 +2,9 @@
 
 use std::{
     future::Future,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     pin::Pin,
-    process::Command as Process,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,6 +14,8 @@ use paas_local::{
     Secrets,
 };
 use tempfile::TempDir;
+
+use crate::support::{leftovers, program};
 
 pub(crate) type Run = fn(Arc<Machine>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -73,7 +73,7 @@ impl Machine {
             Instances::open(dir.path().join("instances"), Arc::clone(&host)).expect("a directory");
         let layer = dir.path().join("layer");
         std::fs::create_dir_all(layer.join("etc")).expect("a layer");
-        std::fs::copy(fixture(), layer.join("app")).expect("the program of the image");
+        std::fs::copy(program::path(), layer.join("app")).expect("the program of the image");
         std::fs::write(
             layer.join("etc/passwd"),
             "root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\n",
@@ -127,18 +127,7 @@ impl Machine {
             }
         }
         self.instances.sweep(&std::collections::BTreeSet::new()).await.map_err(|error| error.chain())?;
-        let root = self.dir.path().to_string_lossy().into_owned();
-        for entry in std::fs::read_dir("/proc").map_err(|error| error.to_string())?.flatten() {
-            let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
-            let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            if line.contains(&root) && line.contains("__") {
-                left.push(format!("process {} is left: {line}", entry.file_name().to_string_lossy()));
-            }
-        }
-        let mounts = std::fs::read_to_string("/proc/self/mounts").map_err(|error| error.to_string())?;
-        left.extend(
-            mounts.lines().filter(|line| line.contains(&root)).map(|line| format!("mount is left: {line}")),
-        );
+        left.extend(leftovers::of(self.dir.path()));
         if !self.host.release() {
             left.push("control groups are left".into());
         }
@@ -194,35 +183,4 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut conditi
         assert!(tokio::time::Instant::now() < until, "{what} did not come about within 20 s");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-}
-
-/// The program of the images, built once for each change of its source.
-fn fixture() -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(build).clone()
-}
-
-/// Builds it for processes that may not write to the build directory.
-pub(crate) fn build_fixture() {
-    fixture();
-}
-
-fn build() -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixture/app.rs");
-    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let age = |path: &Path| std::fs::metadata(path).and_then(|found| found.modified()).ok();
-    let program = target.join("paas-local-fixture");
-    if age(&program) > age(&source) {
-        return program;
-    }
-    let fresh = target.join(format!("paas-local-fixture.{}", std::process::id()));
-    let status = Process::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
-        .args(["--edition=2024", "-O", "-Ctarget-feature=+crt-static", "-Cstrip=symbols", "-o"])
-        .args([&fresh, &source])
-        .status()
-        .expect("rustc runs");
-    assert!(status.success(), "the fixture must compile");
-    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755)).expect("permissions");
-    std::fs::rename(&fresh, &program).expect("it is put in place");
-    program
 }

@@ -9,7 +9,8 @@ const USER: &str = "paas-test";
 pub(crate) fn run_again(name: &str) -> Result<(), Failed> {
     static USER_IDS: OnceLock<Result<(u32, u32), String>> = OnceLock::new();
     let (uid, gid) = USER_IDS.get_or_init(prepare).clone()?;
-    super::machine::build_fixture();
+    // It may not write to the build directory.
+    super::program::path();
     let output = Command::new("setpriv")
         .args([
             &format!("--reuid={uid}"),

@@ -1,0 +1,57 @@
+//! The machine as runtime and router: the conformance suites and its own promises, with real containers and a real
+//! gateway, as root and as an ordinary user.
+//!
+//! As `containers.rs`, this program is the embedding program of the runtime at the same time, and has a `main` of its own.
+
+mod machine {
+    pub(crate) mod behaviour;
+    pub(crate) mod conformance;
+    pub(crate) mod fixture;
+    pub(crate) mod image;
+    pub(crate) mod owners;
+    pub(crate) mod survival;
+}
+
+mod support {
+    pub(crate) mod leftovers;
+    pub(crate) mod ordinary_user;
+    pub(crate) mod program;
+}
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+use machine::fixture::Fixture;
+use machine::{behaviour, fixture, image, owners, survival};
+use paas_core::conformance::Promise;
+use support::ordinary_user;
+
+fn main() -> ExitCode {
+    paas_local::helper_main();
+    let arguments = Arguments::from_args();
+    let suites: [(&str, Vec<Promise<Fixture>>); 5] = [
+        ("runtime", paas_core::runtime_conformance!(list)),
+        ("router", paas_core::router_conformance!(list)),
+        ("behaviour", behaviour::promises()),
+        ("owners", owners::promises()),
+        ("survival", survival::promises()),
+    ];
+    let root = rustix::process::geteuid().is_root();
+    let mut trials = Vec::new();
+    for (suite, promises) in suites {
+        for promise in promises {
+            let name = format!("{suite}::{}", promise.name);
+            if root {
+                trials.push(Trial::test(format!("root::{name}"), move || fixture::run(promise)));
+                trials.push(Trial::test(format!("user::{name}"), move || {
+                    // An ordinary user may not write to the build directory.
+                    image::of_the_tests();
+                    ordinary_user::run_again(&name)
+                }));
+            } else {
+                trials.push(Trial::test(format!("user::{name}"), move || fixture::run(promise)));
+            }
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
