@@ -39,14 +39,18 @@ enum Outcome {
 
 impl LayerUnpacker for InNamespace {
     fn unpack(&self, layer: File, root: &Path, limits: &Limits) -> Result<Unpacked> {
-        let limits = serde_json::to_string(limits)
-            .map_err(|error| Error::new(ErrorKind::Invalid, UNPACK, "bounds cannot be written down").with_source(error))?;
+        let limits = serde_json::to_string(limits).map_err(|error| {
+            Error::new(ErrorKind::Invalid, UNPACK, "bounds cannot be written down").with_source(error)
+        })?;
         let words = ["unpack".into(), root.into(), limits.into()];
         let said = self.0.run_inside_with(&words, Some(layer)).map_err(|error| in_helper(UNPACK, error))?;
         match serde_json::from_value(said) {
             Ok(Outcome::Unpacked(unpacked)) => Ok(unpacked),
             Ok(Outcome::Failed { kind, message }) => Err(Error::new(kind, UNPACK, message)),
-            Err(error) => Err(Error::new(ErrorKind::Io, UNPACK, "the helper does not say what it did").with_source(error)),
+            Err(error) => {
+                Err(Error::new(ErrorKind::Io, UNPACK, "the helper does not say what it did")
+                    .with_source(error))
+            }
         }
     }
 
@@ -66,7 +70,10 @@ fn in_helper(operation: &'static str, error: crate::Error) -> Error {
 
 /// `__userns unpack ROOT LIMITS`: the work itself, inside. The layer is standard output, which is the descriptor that a
 /// helper has left.
-pub(crate) fn unpack_inside(root: &Path, limits: &OsString) -> std::result::Result<serde_json::Value, Failure> {
+pub(crate) fn unpack_inside(
+    root: &Path,
+    limits: &OsString,
+) -> std::result::Result<serde_json::Value, Failure> {
     use crate::error::Step as _;
     let limits = limits.to_str().and_then(|text| serde_json::from_str(text).ok());
     let limits = limits.ok_or_else(|| {

@@ -579,7 +579,7 @@ pub async fn a_run_is_started_once_and_kept_until_removed(fixture: &dyn RuntimeF
     let run = case.run("conformance-run-once", Workload::Ends(0)).await;
     ok(case.runtime.start_run(EPOCH, &run).await);
     let ended = until_ended(&case, &run.id).await;
-    assert_eq!(ended.exit.as_ref().and_then(|exit| exit.code), Some(0));
+    assert_eq!(ended.exit.as_ref().and_then(|exit| exit.code), Some(0), "{ended:?}");
     ok(case.runtime.start_run(EPOCH, &run).await);
     assert_eq!(ok(case.runtime.observe_run(&run.id).await), Some(ended), "a known id changes nothing");
     ok(case.runtime.remove_run(EPOCH, &run.id).await);
@@ -596,7 +596,7 @@ pub async fn a_failed_run_tells_its_code(fixture: &dyn RuntimeFixture) {
     let run = case.run("conformance-run-failed", Workload::Ends(4)).await;
     ok(case.runtime.start_run(EPOCH, &run).await);
     let ended = until_ended(&case, &run.id).await;
-    assert_eq!(ended.exit.and_then(|exit| exit.code), Some(4));
+    assert_eq!(ended.exit.as_ref().and_then(|exit| exit.code), Some(4), "{ended:?}");
     ok(case.runtime.remove_run(EPOCH, &run.id).await);
 }
 

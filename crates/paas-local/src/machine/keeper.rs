@@ -16,7 +16,7 @@ use super::error::{failure, image_failure, start_failure};
 use super::gateway::Endpoint;
 use super::set::Member;
 use super::{health, render};
-use crate::{Exit, Instance, LogOptions};
+use crate::{Exit, Instance, InstanceSpec, LogOptions, Secrets};
 
 /// The pause before the second start; each later one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -127,6 +127,20 @@ fn ready_file(shared: &Shared, container: &crate::InstanceId) -> PathBuf {
     shared.instances.folder(container).join("ready")
 }
 
+impl Shared {
+    /// Starts a container, which may have ended already when this returns.
+    pub(super) async fn launch(&self, spec: &InstanceSpec, secrets: Secrets) -> crate::Result<crate::Found> {
+        match self.instances.start(spec, secrets).await {
+            Ok(container) => Ok(crate::Found::Running(container)),
+            // It ended before it could be asked anything.
+            Err(error) if error.kind() == crate::ErrorKind::NotRunning => {
+                self.instances.attach(&spec.id).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// The keeper of one instance.
 pub(super) struct Keeper {
     shared: Arc<Shared>,
@@ -174,7 +188,8 @@ impl Keeper {
                 Some(crate::Found::Ended(exit)) => End::Exited(exit),
                 None if *self.going.borrow() => End::Going,
                 None => match self.start(number).await {
-                    Ok(container) => self.serve(&container, false).await,
+                    Ok(crate::Found::Running(container)) => self.serve(&container, false).await,
+                    Ok(crate::Found::Ended(exit)) => End::Exited(exit),
                     // Told to go, or closed, before there was a container.
                     Err(None) => break,
                     Err(Some(failure)) => {
@@ -214,7 +229,7 @@ impl Keeper {
     }
 
     /// Starts a container; or tells why not, or nothing if it shall not be started any more.
-    async fn start(&mut self, number: u32) -> Result<Instance, Option<InstanceFailure>> {
+    async fn start(&mut self, number: u32) -> Result<crate::Found, Option<InstanceFailure>> {
         self.show(|member| member.enter(InstancePhase::Pending, member.seen.failure.clone()));
         let shared = self.shared.clone();
         let mut going = self.going.clone();
@@ -236,29 +251,32 @@ impl Keeper {
         let work = async {
             // What a start left that was interrupted.
             shared.instances.remove(&spec.id).await?;
-            shared.instances.start(&spec, secrets).await
+            shared.launch(&spec, secrets).await
         };
-        let container = work.await.map_err(|error| Some(start_failure(&error)))?;
+        let found = work.await.map_err(|error| Some(start_failure(&error)))?;
         drop(turn);
         let endpoint = Endpoint {
             component: self.key.track.component.clone(),
             revision: self.key.revision.clone(),
-            socket: shared.instances.socket(container.id()),
+            socket: shared.instances.socket(&spec.id),
             ready: false,
             draining: false,
             calls,
         };
         shared.gateway.change(|desired| {
-            desired.endpoints.insert(container.id().as_str().to_owned(), endpoint);
+            desired.endpoints.insert(spec.id.as_str().to_owned(), endpoint);
         });
         self.show(|member| {
-            member.container = Some(container.clone());
+            member.container = match &found {
+                crate::Found::Running(container) => Some(container.clone()),
+                crate::Found::Ended(_) => None,
+            };
             member.seen.started_at = Some(Timestamp::now());
             member.seen.restarts = number;
             // Why it ended the last time is told until it is ready.
             member.enter(InstancePhase::Starting, member.seen.failure.clone());
         });
-        Ok(container)
+        Ok(found)
     }
 
     /// Lets a container serve until it ends, must end, or shall go.

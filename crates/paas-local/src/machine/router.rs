@@ -67,7 +67,8 @@ impl Router for LocalMachine {
 
     async fn apply_routes(&self, epoch: Epoch, at: &AppEnv, routes: &[RouteBinding]) -> Result<()> {
         let name = at.to_string();
-        let wanted = (!routes.is_empty()).then(|| RoutesEntry { at: at.clone(), routes: routes.to_vec(), epoch });
+        let wanted =
+            (!routes.is_empty()).then(|| RoutesEntry { at: at.clone(), routes: routes.to_vec(), epoch });
         let mut before = None;
         let changed = self.change_router(|router| {
             before = router.routes.get(&name).cloned();

@@ -33,7 +33,13 @@ pub(super) struct Run {
 impl Run {
     fn new(document: RunDocument) -> Self {
         let seen = RunObservation { phase: InstancePhase::Pending, exit: None, failure: None };
-        Self { document, seen, container: None, stop: CancellationToken::new(), over: CancellationToken::new() }
+        Self {
+            document,
+            seen,
+            container: None,
+            stop: CancellationToken::new(),
+            over: CancellationToken::new(),
+        }
     }
 }
 
@@ -72,18 +78,19 @@ impl Shared {
     }
 
     async fn carry_out(&self, spec: &RunSpec, found: Option<Found>) {
-        let exit = match found.map(|found| found.state) {
-            Some(crate::Found::Ended(exit)) => exit,
-            Some(crate::Found::Running(container)) => self.wait_for_run(spec, container).await,
-            None => match self.start_container(spec).await {
-                Ok(container) => self.wait_for_run(spec, container).await,
-                Err(failure) => {
-                    return self.show_run(&spec.id, |seen| {
-                        seen.phase = InstancePhase::Exited;
-                        seen.failure = Some(failure);
-                    });
-                }
-            },
+        let state = match found {
+            Some(found) => Ok(found.state),
+            None => self.start_container(spec).await,
+        };
+        let exit = match state {
+            Ok(crate::Found::Ended(exit)) => exit,
+            Ok(crate::Found::Running(container)) => self.wait_for_run(spec, container).await,
+            Err(failure) => {
+                return self.show_run(&spec.id, |seen| {
+                    seen.phase = InstancePhase::Exited;
+                    seen.failure = Some(failure);
+                });
+            }
         };
         if let Ok(container) = container_id(&spec.id, 0) {
             self.gateway.change(|desired| {
@@ -93,7 +100,7 @@ impl Shared {
         self.end_run(&spec.id, &exit);
     }
 
-    async fn start_container(&self, spec: &RunSpec) -> Result<Instance, InstanceFailure> {
+    async fn start_container(&self, spec: &RunSpec) -> Result<crate::Found, InstanceFailure> {
         let mut template = spec.template.clone();
         if let Some(command) = &spec.command {
             (template.command, template.args) = (Some(command.clone()), None);
@@ -106,7 +113,7 @@ impl Shared {
         let rendered = render::instance(self, &spec.track, &spec.id, container, &template, &image);
         let (made, secrets) = rendered.await.map_err(|error| failure("start_failed", error.report()))?;
         let _turn = self.starts.acquire().await;
-        self.instances.start(&made, secrets).await.map_err(|error| start_failure(&error))
+        self.launch(&made, secrets).await.map_err(|error| start_failure(&error))
     }
 
     async fn wait_for_run(&self, spec: &RunSpec, container: Instance) -> Exit {

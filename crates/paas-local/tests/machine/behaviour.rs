@@ -171,7 +171,10 @@ async fn components_call_each_other_by_name_and_both_ends_are_counted(fixture: &
     fixture.until_ready(&front_key, 1).await;
     fixture.route(&back_key.track, "back.test").await;
     fixture.route(&front_key.track, "front.test").await;
-    let body = fixture.until_answer("front.test", "/call/back:8080", |_, body| body.contains("200 OK")).await;
+    // The caller listens on that port itself, so that the other one has another number there.
+    let port = fixture.until_answer("front.test", "/env/BACK_PORT", |status, _| status == 200).await;
+    let call = format!("/call/back:{port}");
+    let body = fixture.until_answer("front.test", &call, |_, body| body.contains("200 OK")).await;
     assert!(body.ends_with("the back"), "{body}");
     let statistics = fixture.machine().gateway().statistics().await.expect("it answers");
     let called = statistics.entries.iter().find(|entry| {
@@ -189,7 +192,7 @@ async fn a_name_that_was_not_declared_is_unknown(fixture: &Fixture) {
     fixture.until_ready(&back, 1).await;
     fixture.until_ready(&front, 1).await;
     fixture.route(&front.track, "front.test").await;
-    let body = fixture.until_answer("front.test", "/call/back:8080", |status, _| status == 200).await;
+    let body = fixture.until_answer("front.test", "/call/back:80", |status, _| status == 200).await;
     assert!(!body.contains("HTTP/1.1"), "it is not reached: {body}");
 }
 

@@ -114,10 +114,6 @@ impl Fixture {
         paas_core::conformance::app("behaviour").component(name.parse().expect("tests choose valid names"))
     }
 
-    pub(crate) fn track(&self, name: &str) -> TrackKey {
-        self.component(name).on(ClusterName::local())
-    }
-
     /// A service of the test program, which is started with these words.
     pub(crate) fn template(&self, component: &ComponentKey, words: &[&str]) -> Template {
         let made = image::of_the_tests();
