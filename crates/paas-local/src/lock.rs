@@ -13,7 +13,14 @@ use crate::{Error, ErrorKind, Result};
 /// A hold on a state directory, released when it is dropped or its process ends, however that happens.
 #[derive(Debug)]
 pub struct StateLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for StateLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that is being started may hold a copy of the descriptor for a moment.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
 impl StateLock {
@@ -48,7 +55,7 @@ impl StateLock {
         file.set_len(0).map_err(fail)?;
         file.rewind().map_err(fail)?;
         writeln!(file, "{}", std::process::id()).map_err(fail)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 

@@ -1,8 +1,8 @@
 //! What handlers take from requests. Every refusal is a problem that names the field.
 
 use axum::body::Body;
-use axum::extract::path::ErrorKind as PathErrorKind;
 use axum::extract::rejection::PathRejection;
+use axum::extract::path::ErrorKind as PathErrorKind;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -49,16 +49,14 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let query = parts.uri.query().unwrap_or_default();
         let pairs = form_urlencoded::parse(query.as_bytes());
-        serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs)).map(Self).map_err(
-            |error| {
-                let path = match error.path().to_string() {
-                    path if path == "." => String::new(),
-                    path => path,
-                };
-                let fault = Fault::new(path, error.into_inner().to_string());
-                Problem::malformed("the query has a parameter that is not valid", vec![fault])
-            },
-        )
+        serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs)).map(Self).map_err(|error| {
+            let path = match error.path().to_string() {
+                path if path == "." => String::new(),
+                path => path,
+            };
+            let fault = Fault::new(path, error.into_inner().to_string());
+            Problem::malformed("the query has a parameter that is not valid", vec![fault])
+        })
     }
 }
 
@@ -125,10 +123,9 @@ impl<S: Send + Sync> FromRequestParts<S> for LastEventId {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let Some(value) = parts.headers.get("last-event-id") else { return Ok(Self(None)) };
-        let digits = value
-            .to_str()
-            .ok()
-            .filter(|text| (1..=18).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit()));
+        let digits = value.to_str().ok().filter(|text| {
+            (1..=18).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
+        });
         match digits.and_then(|digits| digits.parse().ok()) {
             Some(id) => Ok(Self(Some(id))),
             None => Err(Problem::malformed(

@@ -32,13 +32,9 @@ pub fn routes(routes: Routes) -> Routes {
             healthz,
         )
         .add(
-            probe(
-                "/readyz",
-                "ready",
-                "Whether the server can answer: its store can be read and it is not stopping",
-            )
-            .open()
-            .gives::<Health>(200, "It can."),
+            probe("/readyz", "ready", "Whether the server can answer: its store can be read and it is not stopping")
+                .open()
+                .gives::<Health>(200, "It can."),
             readyz,
         )
         .add(

@@ -12,10 +12,12 @@ use paas_core::{EnvName, OrgName};
 
 pub use access::{AuditArgs, GrantCommand, LoginArgs, TokenCommand};
 pub use app::{
-    AppCommand, DeleteArgs, EnvCommand, EventsArgs, ExecArgs, LogsArgs, OrgCommand, RunArgs, StatusArgs,
+    AppCommand, DeleteArgs, EnvCommand, EventsArgs, ExecArgs, LogsArgs, OrgCommand,
+    RunArgs, StatusArgs,
 };
 pub use release::{
-    AbortArgs, AppArgs, ComponentArgs, DeployArgs, DiffArgs, ReleasesArgs, RollbackArgs, ScaleArgs, WaitArgs,
+    AbortArgs, AppArgs, ComponentArgs, DeployArgs, DiffArgs, ReleasesArgs, RollbackArgs,
+    ScaleArgs, WaitArgs,
 };
 pub use settings::{ConfigCommand, ReleaseArgs, RouteCommand, SecretCommand};
 
@@ -68,14 +70,7 @@ pub struct Common {
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", help_heading = "Common")]
     pub color: Color,
     /// Where `paas login` keeps its file
-    #[arg(
-        long,
-        global = true,
-        env = "PAAS_CONFIG",
-        value_name = "FILE",
-        help_heading = "Common",
-        hide = true
-    )]
+    #[arg(long, global = true, env = "PAAS_CONFIG", value_name = "FILE", help_heading = "Common", hide = true)]
     pub config: Option<PathBuf>,
 }
 

@@ -28,9 +28,7 @@ impl Directory {
             .mode(0o700)
             .create(path)
             .with_context(|| format!("failed to make the directory {}", path.display()))?;
-        let path = path
-            .canonicalize()
-            .with_context(|| format!("failed to open the directory {}", path.display()))?;
+        let path = path.canonicalize().with_context(|| format!("failed to open the directory {}", path.display()))?;
         check(&path)?;
         let file = path.join("server.lock");
         let mut lock = OpenOptions::new()
@@ -57,8 +55,7 @@ impl Directory {
                 );
             }
             Err(error) => {
-                return Err(io::Error::from(error))
-                    .with_context(|| format!("failed to lock {}", file.display()));
+                return Err(io::Error::from(error)).with_context(|| format!("failed to lock {}", file.display()));
             }
         }
         lock.set_len(0)?;
