@@ -17,7 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 const RUNS: usize = 9;
-const BOUND: Duration = Duration::from_secs(60);
+const BOUND: Duration = Duration::from_mins(1);
 
 fn main() -> Result<()> {
     let mut arguments = env::args_os().skip(1).map(PathBuf::from);
@@ -73,7 +73,8 @@ impl Platform {
         let file = self.folder.path().join("server/server.json");
         let started = Instant::now();
         while started.elapsed() < BOUND {
-            let server: Option<Value> = fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
+            let server: Option<Value> =
+                fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
             if let Some(server) = server.filter(|server| server["pid"] == self.server.id()) {
                 let api = server["api"].as_str().context("server.json names no address")?;
                 if healthy(api) {
@@ -174,8 +175,10 @@ impl Platform {
         for entry in fs::read_dir("/proc")? {
             let process = entry?.path();
             let command = fs::read(process.join("cmdline")).unwrap_or_default();
-            let words: Vec<String> =
-                command.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+            let words: Vec<String> = command
+                .split(|byte| *byte == 0)
+                .map(|word| String::from_utf8_lossy(word).into_owned())
+                .collect();
             if !words.iter().any(|word| word.contains(&folder)) {
                 continue;
             }
@@ -221,7 +224,9 @@ impl Drop for Platform {
 fn spawn(paas: &Path, folder: &Path) -> Result<Child> {
     let append = |name: &str| File::options().create(true).append(true).open(folder.join(name));
     let mut command = Command::new(paas);
-    command.args(["server", "--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:0", "--dir"]).arg(folder.join("server"));
+    command
+        .args(["server", "--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:0", "--dir"])
+        .arg(folder.join("server"));
     command.stdin(Stdio::null()).stdout(append("greeting")?).stderr(append("log")?);
     command.spawn().context("failed to start the server")
 }
@@ -232,7 +237,9 @@ fn end_gateway(folder: &Path) -> Result<()> {
     for entry in fs::read_dir("/proc")? {
         let entry = entry?;
         let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         if pid != std::process::id() && String::from_utf8_lossy(&command).contains(&*folder) {
             Command::new("kill").arg(pid.to_string()).status()?;
         }

@@ -13,9 +13,6 @@ mod seccomp;
 mod user;
 
 pub(crate) use init::main as init_main;
-pub(crate) use privileges::drop_privileges;
-pub(crate) use program::{Environment, execute};
-pub(crate) use user::{Identity, resolve as resolve_user};
 
 /// Whether this build filters system calls.
 pub(crate) fn seccomp_available() -> bool {

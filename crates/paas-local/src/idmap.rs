@@ -225,7 +225,7 @@ mod tests {
         let root = tempfile::tempdir().expect("a folder");
         let deep = root.path().join("work/work");
         fs::create_dir_all(deep.join("more")).expect("folders");
-        fs::set_permissions(&deep, fs::Permissions::from_mode(0)).expect("permissions");
+        fs::set_permissions(&deep, fs::Permissions::from_mode(0o0)).expect("permissions");
         remove_tree(&root.path().join("work")).expect("it is removed");
         assert!(!root.path().join("work").exists());
         remove_tree(&root.path().join("work")).expect("removing nothing is fine");

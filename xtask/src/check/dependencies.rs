@@ -59,7 +59,8 @@ pub fn edges(workspace: &Workspace) -> Result<()> {
         let allowed = EDGES.iter().find(|(name, _)| *name == package.name).map(|(_, allowed)| *allowed);
         for dependency in package.dependencies.iter().filter(|dependency| dependency.path.is_some()) {
             let for_tests = dependency.kind.as_deref() == Some("dev");
-            let onto_library = EDGES.iter().any(|(name, _)| *name == dependency.name) || dependency.name == SAMPLES;
+            let onto_library =
+                EDGES.iter().any(|(name, _)| *name == dependency.name) || dependency.name == SAMPLES;
             if !onto_library && !for_tests {
                 faults.push(format!("{} uses {}, which is no library", package.name, dependency.name));
             } else if is_library && !for_tests {

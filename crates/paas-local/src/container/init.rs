@@ -59,7 +59,7 @@ fn run(dir: &InstanceDir, launch: Launch, channel: &UnixStream) -> Result<Infall
 
     let sources = HostSources::open(dir, &spec)?;
     let held = HeldFiles::create(dir, spec.files.iter().chain(&secrets.files))?;
-    rustix::process::chdir(&dir.rootfs()).step("enter the root file system")?;
+    rustix::process::chdir(dir.rootfs()).step("enter the root file system")?;
     rustix::process::pivot_root(".", ".").step("exchange the root")?;
     // Absolute paths now lead into the image; the old root is the working directory, on top of the new one.
     mounts::system(&spec, user_namespace)?;

@@ -149,7 +149,7 @@ pub(super) fn host_sources(sources: HostSources) -> Result<(), Failure> {
         match kind {
             BindKind::Device => {}
             BindKind::File | BindKind::Volume { read_only: true } => {
-                remount(&target, harmless | MountFlags::RDONLY)?
+                remount(&target, harmless | MountFlags::RDONLY)?;
             }
             BindKind::Volume { read_only: false } => remount(&target, harmless)?,
         }

@@ -152,7 +152,7 @@ fn denied() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::Error> {
     Ok(rules)
 }
 
-/// The x32 interface of x86_64 has the same calls under other numbers, from 2³⁰ up; all of it is unknown here.
+/// The x32 interface of `x86_64` has the same calls under other numbers, from 2³⁰ up; all of it is unknown here.
 fn no_x32() -> BpfProgram {
     const LOAD_WORD: u16 = 0x20;
     const JUMP_IF_GREATER_OR_EQUAL: u16 = 0x35;

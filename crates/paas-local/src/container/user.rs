@@ -52,21 +52,18 @@ fn resolve_in(user: Option<&str>, passwd: &str, group: &str) -> Result<Identity,
         (None, None) => return Err(bad(&format!("the image has no user {user:?} in /etc/passwd"))),
     };
     let groups: Vec<Group<'_>> = group.lines().filter_map(Group::parse).collect();
-    let (gid, supplementary) = match wanted_group {
-        Some(wanted) => {
-            let gid = groups
-                .iter()
-                .find(|group| group.name == wanted)
-                .map(|group| group.gid)
-                .or_else(|| wanted.parse().ok())
-                .ok_or_else(|| bad(&format!("the image has no group {wanted:?} in /etc/group")))?;
-            (gid, Vec::new())
-        }
-        None => {
-            let member =
-                |group: &&Group<'_>| name.is_some_and(|name| group.members.split(',').any(|m| m == name));
-            (default_gid, groups.iter().filter(member).map(|group| group.gid).collect())
-        }
+    let (gid, supplementary) = if let Some(wanted) = wanted_group {
+        let gid = groups
+            .iter()
+            .find(|group| group.name == wanted)
+            .map(|group| group.gid)
+            .or_else(|| wanted.parse().ok())
+            .ok_or_else(|| bad(&format!("the image has no group {wanted:?} in /etc/group")))?;
+        (gid, Vec::new())
+    } else {
+        let member =
+            |group: &&Group<'_>| name.is_some_and(|name| group.members.split(',').any(|m| m == name));
+        (default_gid, groups.iter().filter(member).map(|group| group.gid).collect())
     };
     let home = if home.is_empty() { "/" } else { home };
     Ok(Identity { uid, gid, groups: supplementary, home: home.to_owned() })

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     fs::File,
-    io::{self, BufRead, BufReader, Seek, SeekFrom},
+    io::{self, BufRead, BufReader, Seek},
     path::PathBuf,
     pin::Pin,
     task::{Context, Poll},
@@ -217,7 +217,7 @@ impl Reader {
             // A file is complete when there is a later one; but it may have grown since its end was read.
             let grown = file.stream_position()? < file.get_ref().metadata()?.len();
             if grown {
-                file.seek(SeekFrom::Current(0))?;
+                file.stream_position()?;
             } else if !self.open_after(number)? {
                 return Ok(records);
             }

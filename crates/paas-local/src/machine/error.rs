@@ -34,7 +34,7 @@ pub(super) fn start_failure(error: &crate::Error) -> InstanceFailure {
         }
         _ => "start_failed",
     };
-    failure(reason, error.chain().to_string())
+    failure(reason, error.chain().clone())
 }
 
 /// Why an image could not be had, for people.

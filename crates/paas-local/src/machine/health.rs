@@ -46,10 +46,11 @@ pub(super) async fn watch(
     was_ready: bool,
     tell: mpsc::Sender<Health>,
 ) -> InstanceFailure {
-    if !was_ready && let Some(probe) = &template.probes.startup {
-        if let Err(why) = started(container, template, probe, &tell).await {
-            return why;
-        }
+    if !was_ready
+        && let Some(probe) = &template.probes.startup
+        && let Err(why) = started(container, template, probe, &tell).await
+    {
+        return why;
     }
     let lives = async {
         match &template.probes.liveness {
@@ -58,12 +59,11 @@ pub(super) async fn watch(
         }
     };
     let serves = async {
-        match readiness(template) {
-            Some(probe) => serves(container, template, &probe, was_ready, &tell).await,
-            None => {
-                say(&tell, Health::Ready).await;
-                std::future::pending().await
-            }
+        if let Some(probe) = readiness(template) {
+            serves(container, template, &probe, was_ready, &tell).await
+        } else {
+            say(&tell, Health::Ready).await;
+            std::future::pending().await
         }
     };
     tokio::select! {

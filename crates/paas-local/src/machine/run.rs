@@ -148,7 +148,7 @@ impl Shared {
             } else {
                 None
             };
-            seen.exit = (!exit.lost).then(|| ExitStatus {
+            seen.exit = (!exit.lost).then_some(ExitStatus {
                 code: exit.code,
                 signal: exit.signal,
                 out_of_memory: exit.out_of_memory,

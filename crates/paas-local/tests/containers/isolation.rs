@@ -20,11 +20,7 @@ cases![
 ];
 
 fn field<'a>(status: &'a str, name: &str) -> &'a str {
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix(name))
-        .map(str::trim)
-        .unwrap_or_else(|| panic!("no {name}"))
+    status.lines().find_map(|line| line.strip_prefix(name)).map_or_else(|| panic!("no {name}"), str::trim)
 }
 
 async fn rights_are_those_that_container_engines_keep(machine: Arc<Machine>) {

@@ -43,7 +43,7 @@ pub(crate) fn run(case: Case) -> Result<(), Failed> {
     runtime.block_on(async {
         let machine = Arc::new(Machine::new());
         let work = (case.run)(Arc::clone(&machine));
-        let outcome = tokio::spawn(tokio::time::timeout(Duration::from_secs(60), work)).await;
+        let outcome = tokio::spawn(tokio::time::timeout(Duration::from_mins(1), work)).await;
         // Whatever happened, everything is removed; but the test's own failure is the one to be told.
         let left = machine.close().await;
         match outcome {
