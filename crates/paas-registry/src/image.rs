@@ -105,7 +105,10 @@ impl ImageConfig {
                 return Err(invalid("Env", "a variable has no name".to_owned()));
             }
             match positions.get(name) {
-                Some(position) => env[*position as usize].1 = value.to_owned(),
+                Some(&position) => {
+                    let slot: &mut (String, String) = &mut env[position];
+                    value.clone_into(&mut slot.1);
+                }
                 None => {
                     positions.insert(name, env.len());
                     env.push((name.to_owned(), value.to_owned()));
@@ -176,7 +179,7 @@ impl std::str::FromStr for ExposedPort {
                 Err(Error::new(
                     ErrorKind::Invalid,
                     "parse exposed port",
-                    format!("{:?} is not of the form number[/tcp|udp|sctp]", shown),
+                    format!("{shown:?} is not of the form number[/tcp|udp|sctp]"),
                 ))
             }
         }

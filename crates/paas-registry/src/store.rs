@@ -58,7 +58,7 @@ impl Default for StoreOptions {
             unpacker: Arc::new(InProcess(UnpackOptions::detect())),
             concurrency: 3,
             keep_packed_layers: false,
-            lock_timeout: Duration::from_secs(15 * 60),
+            lock_timeout: Duration::from_mins(15),
             sync: true,
         }
     }

@@ -22,7 +22,7 @@ impl Images {
                 .with_context("directory", directory.display())
                 .with_source(error)
         })?;
-        Ok(Self { store, registries: Registries })
+        Ok(Self { store, registries: Registries::default() })
     }
 
     pub(super) fn store(&self) -> &ImageStore {

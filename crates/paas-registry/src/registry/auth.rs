@@ -13,7 +13,7 @@ use crate::{Error, ErrorKind, Result};
 
 const TOKEN_BYTES: u64 = 256 * 1024;
 /// How long a token holds that does not say it, and how much earlier it is replaced.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(60);
+const TOKEN_LIFETIME: Duration = Duration::from_mins(1);
 const TOKEN_MARGIN: Duration = Duration::from_secs(5);
 
 /// How to log in to a registry. Debug output shows no secrets.

@@ -174,14 +174,14 @@ impl Files {
     }
 
     fn digests(&self, directory: &str) -> Result<BTreeSet<Digest>> {
-        let names = self.names(&self.root.join(directory))?;
+        let names = Self::names(&self.root.join(directory))?;
         Ok(names.iter().filter_map(|name| format!("sha256:{name}").parse().ok()).collect())
     }
 
     /// What is in `tmp`, with the digest whose lock guards it.
     pub(super) fn leftovers(&self) -> Result<Vec<(PathBuf, Digest)>> {
         let directory = self.root.join("tmp");
-        let names = self.names(&directory)?;
+        let names = Self::names(&directory)?;
         Ok(names
             .into_iter()
             .filter_map(|name| {
@@ -191,7 +191,7 @@ impl Files {
             .collect())
     }
 
-    fn names(&self, directory: &Path) -> Result<Vec<String>> {
+    fn names(directory: &Path) -> Result<Vec<String>> {
         let entries = fs::read_dir(directory).map_err(|error| failed(error, directory))?;
         entries
             .filter_map(|entry| entry.map(|entry| entry.file_name().into_string().ok()).transpose())

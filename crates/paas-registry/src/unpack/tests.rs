@@ -438,7 +438,7 @@ fn deep_and_locked_trees_are_removed() {
     }
     fs::create_dir(top.join("locked")).unwrap();
     fs::write(top.join("locked/f"), "").unwrap();
-    fs::set_permissions(top.join("locked"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(top.join("locked"), fs::Permissions::from_mode(0o0)).unwrap();
     fs::write(outer.path().join("beside"), "").unwrap();
     std::os::unix::fs::symlink("../beside", top.join("link")).unwrap();
     let parent = fs::File::open(outer.path()).unwrap();
