@@ -1,6 +1,6 @@
 //! A server of the real binary in a directory of its own, and the command line that speaks to it.
 //!
-//! ```ignore
+//! ```text
 //! let server = Server::start(Setup::memory());
 //! server.paas(["org", "create", "shop"]).succeeds();
 //! ```
