@@ -58,11 +58,9 @@ impl Platform {
             Self { folder, paas: paas.to_path_buf(), server, api: String::new(), token: String::new() };
         platform.api = platform.announced()?;
         let greeting = fs::read_to_string(platform.folder.path().join("greeting"))?;
-        platform.token = greeting
-            .split_whitespace()
-            .find(|word| word.starts_with("paas_"))
-            .context("the first start printed no administrator's token")?
-            .to_owned();
+        let mut words = greeting.split_whitespace();
+        let token = words.find(|word| word.starts_with("paas_"));
+        token.context("the first start printed no administrator's token")?.clone_into(&mut platform.token);
         platform.run(&["org", "create", "bench"])?;
         platform.run(&["env", "create", "bench"])?;
         Ok(platform)

@@ -74,7 +74,8 @@ impl Cgroup {
     pub(crate) fn remove(&self, patience: Duration) -> bool {
         let until = std::time::Instant::now() + patience;
         loop {
-            let all_gone = self.folders.iter().fold(true, |gone, folder| remove_folder(folder) && gone);
+            // Each is tried, whatever became of the others.
+            let all_gone = self.folders.iter().filter(|folder| !remove_folder(folder)).count() == 0;
             if all_gone || std::time::Instant::now() >= until {
                 return all_gone;
             }

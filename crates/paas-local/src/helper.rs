@@ -7,7 +7,8 @@ use crate::{container, exec, idmap, shim};
 /// Runs a helper if this process was started as one, and does not return then. The embedding program calls it first in
 /// `main`, before it starts threads or reads its arguments:
 ///
-/// ```
+/// ```no_run
+/// # #[allow(clippy::needless_doctest_main)]
 /// fn main() {
 ///     paas_local::helper_main();
 ///     // the program itself

@@ -13,11 +13,7 @@ mod containers {
     pub(crate) mod recovery;
 }
 
-mod support {
-    pub(crate) mod leftovers;
-    pub(crate) mod ordinary_user;
-    pub(crate) mod program;
-}
+mod support;
 
 use std::process::ExitCode;
 

@@ -12,11 +12,7 @@ mod machine {
     pub(crate) mod survival;
 }
 
-mod support {
-    pub(crate) mod leftovers;
-    pub(crate) mod ordinary_user;
-    pub(crate) mod program;
-}
+mod support;
 
 use std::process::ExitCode;
 

@@ -37,11 +37,18 @@ pub use service::Service;
 
 /// Every operation with its handler.
 fn routes() -> Routes {
-    let groups =
-        [org::routes, env::routes, app::routes, release::routes, config::routes, route::routes, event::routes]
-            .into_iter()
-            .chain([logs::routes, exec::routes, run::routes, grant::routes, audit::routes, token::routes])
-            .chain([health::routes as fn(Routes) -> Routes]);
+    let groups = [
+        org::routes,
+        env::routes,
+        app::routes,
+        release::routes,
+        config::routes,
+        route::routes,
+        event::routes,
+    ]
+    .into_iter()
+    .chain([logs::routes, exec::routes, run::routes, grant::routes, audit::routes, token::routes])
+    .chain([health::routes as fn(Routes) -> Routes]);
     groups.fold(Routes::default(), |routes, group| group(routes))
 }
 

@@ -5,6 +5,9 @@
 //! - [`cli`] is the command line, which speaks only REST.
 //! - [`rest`] is what goes over the wire between the two, beside the engine's own types.
 
+// A refusal is the rare case, and carries what its reader needs.
+#![allow(clippy::result_large_err)]
+
 mod api;
 mod cli;
 mod rest;

@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use paas_core::conformance::Promise;
-use paas_core::model::{CallTarget, Probe, ProbeCheck, ResolvedFile, ResolvedValue, SecretFingerprint, SecretRef, VolumeMount};
+use paas_core::model::{
+    CallTarget, Probe, ProbeCheck, ResolvedFile, ResolvedValue, SecretFingerprint, SecretRef, VolumeMount,
+};
 use paas_core::port::{Epoch, InstancePhase, Runtime as _};
 use paas_gateway::Source;
 
@@ -80,7 +82,8 @@ async fn a_failed_liveness_probe_starts_an_instance_anew(fixture: &Fixture) {
     let before = fixture.until_ready(&key, 1).await;
     fixture.route(&key.track, "web.test").await;
     fixture.until_answer("web.test", "/break", |status, _| status == 200).await;
-    let set = fixture.until("why it ended", &key, |set| set.instances[0].phase == InstancePhase::BackOff).await;
+    let set =
+        fixture.until("why it ended", &key, |set| set.instances[0].phase == InstancePhase::BackOff).await;
     let failure = set.instances[0].failure.as_ref().expect("it says why");
     assert_eq!(failure.reason, "unhealthy");
     assert!(failure.message.contains("500"), "{failure:?}");
@@ -94,8 +97,7 @@ async fn a_failed_liveness_probe_starts_an_instance_anew(fixture: &Fixture) {
 async fn a_startup_probe_gives_a_slow_start_its_time(fixture: &Fixture) {
     let mut template = fixture.web(&fixture.component("web"));
     template.env.insert("DELAY_MS".to_owned(), plain("2500"));
-    template.probes.startup =
-        Some(Probe { failure_threshold: 20, ..quick(ProbeCheck::Tcp { port: None }) });
+    template.probes.startup = Some(Probe { failure_threshold: 20, ..quick(ProbeCheck::Tcp { port: None }) });
     template.probes.liveness = Some(health());
     let key = fixture.ensure(template, 1).await;
     let set = fixture.until("it says what it waits for", &key, |set| {
@@ -117,13 +119,15 @@ async fn a_start_that_takes_too_long_is_told(fixture: &Fixture) {
             set.instances[0].failure.as_ref().is_some_and(|failure| failure.reason == "unhealthy")
         })
         .await;
-    let message = set.instances[0].failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default();
+    let message =
+        set.instances[0].failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default();
     assert!(message.contains("had not started after 1 s"), "{message}");
     fixture.until("another start", &key, |set| set.instances[0].restarts > 0).await;
 }
 
 async fn a_crash_loop_tells_the_exit_code_and_the_last_lines(fixture: &Fixture) {
-    let template = fixture.template(&fixture.component("web"), &["fail", "78", "reading config", "no such key: PORT"]);
+    let template =
+        fixture.template(&fixture.component("web"), &["fail", "78", "reading config", "no such key: PORT"]);
     let key = fixture.ensure(template, 1).await;
     let set = fixture
         .until("a crash loop", &key, |set| {

@@ -38,9 +38,8 @@ pub(crate) fn run(promise: Promise<Fixture>) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let fixture = runtime.block_on(Fixture::new());
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        runtime.block_on(async {
-            tokio::time::timeout(Duration::from_mins(2), (promise.check)(&fixture)).await
-        })
+        runtime
+            .block_on(async { tokio::time::timeout(Duration::from_mins(2), (promise.check)(&fixture)).await })
     }));
     // Whatever happened, everything is removed; but the test's own failure is the one to be told.
     let left = runtime.block_on(fixture.close());
@@ -220,7 +219,12 @@ impl Fixture {
     }
 
     /// Asks until the answer is as wished.
-    pub(crate) async fn until_answer(&self, host: &str, path: &str, condition: impl Fn(u16, &str) -> bool) -> String {
+    pub(crate) async fn until_answer(
+        &self,
+        host: &str,
+        path: &str,
+        condition: impl Fn(u16, &str) -> bool,
+    ) -> String {
         eventually("the answer", async || {
             let (status, body) = self.get(host, path).await;
             if condition(status, &body) { Ok(body) } else { Err((status, body)) }
@@ -300,11 +304,7 @@ pub(crate) async fn eventually<T, S: Debug>(what: &str, mut ask: impl AsyncFnMut
     }
 }
 
-pub(crate) async fn get(
-    address: SocketAddr,
-    host: &str,
-    path: &str,
-) -> std::io::Result<(u16, String)> {
+pub(crate) async fn get(address: SocketAddr, host: &str, path: &str) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;

@@ -27,9 +27,17 @@ async fn files_belong_to_the_ids_of_the_image_and_deleted_ones_are_gone(fixture:
     let set = fixture.observe(&key).await.expect("the set is there");
     let ask = async |path: &str| get_from(fixture, &set.instances[0].id, path).await;
     assert_eq!(ask("/file/home/secret").await, "for 1000 only", "its user reads what belongs to it");
-    assert_eq!(ask("/file/etc/root-only").await, "Permission denied (os error 13)", "and not what belongs to root");
+    assert_eq!(
+        ask("/file/etc/root-only").await,
+        "Permission denied (os error 13)",
+        "and not what belongs to root"
+    );
     assert_eq!(ask("/file/etc/deleted").await, "No such file or directory (os error 2)", "a whiteout hides");
-    assert_eq!(ask("/file/srv/hidden").await, "No such file or directory (os error 2)", "an opaque folder hides");
+    assert_eq!(
+        ask("/file/srv/hidden").await,
+        "No such file or directory (os error 2)",
+        "an opaque folder hides"
+    );
     assert_eq!(ask("/file/srv/new").await, "new");
 }
 
@@ -72,8 +80,7 @@ fn image(layout: &Path) -> Made {
         "config": put(config.to_string().as_bytes(), "application/vnd.oci.image.config.v1+json"),
         "layers": layers,
     });
-    let mut listed =
-        put(manifest.to_string().as_bytes(), "application/vnd.oci.image.manifest.v1+json");
+    let mut listed = put(manifest.to_string().as_bytes(), "application/vnd.oci.image.manifest.v1+json");
     let digest = listed["digest"].as_str().expect("just made").to_owned();
     listed["annotations"] = json!({"org.opencontainers.image.ref.name": "1"});
     let index = json!({"schemaVersion": 2, "manifests": [listed]});
@@ -90,7 +97,11 @@ fn tar(entries: &[Entry]) -> Vec<u8> {
         header.set_gid(*gid);
         header.set_mode(*mode);
         let content = content.as_deref();
-        header.set_entry_type(if content.is_some() { tar::EntryType::Regular } else { tar::EntryType::Directory });
+        header.set_entry_type(if content.is_some() {
+            tar::EntryType::Regular
+        } else {
+            tar::EntryType::Directory
+        });
         header.set_size(content.map_or(0, |bytes| bytes.len() as u64));
         tar.append_data(&mut header, path, content.unwrap_or_default()).expect("it is written");
     }

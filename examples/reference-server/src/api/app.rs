@@ -4,8 +4,8 @@ use axum::extract::State;
 use axum::response::Response;
 use futures::StreamExt as _;
 use paas_core::action::{
-    AppInfo, CreateApp, DeleteApp, DeleteAppEnv, DeletionPreview, GetApp, ListApps, ListPage, NewApp, PreviewDelete,
-    ScaleApp, Scaled, StartApp, Status, StopApp, Versioned,
+    AppInfo, CreateApp, DeleteApp, DeleteAppEnv, DeletionPreview, GetApp, ListApps, ListPage, NewApp,
+    PreviewDelete, ScaleApp, Scaled, StartApp, Status, StopApp, Versioned,
 };
 use paas_core::engine::{AppRecord, AppStatus};
 use paas_core::{AppEnv, AppName, AppRef, ComponentName, EnvName, OrgName};
@@ -58,9 +58,14 @@ pub struct Confirmation {
 pub fn routes(routes: Routes) -> Routes {
     routes
         .add(
-            get("/orgs/{org}/apps", TAG, "listApps", "Applications of an organisation that the caller may see")
-                .query::<Paging>()
-                .gives::<ListPage<Versioned<AppRecord>>>(200, "A page of applications."),
+            get(
+                "/orgs/{org}/apps",
+                TAG,
+                "listApps",
+                "Applications of an organisation that the caller may see",
+            )
+            .query::<Paging>()
+            .gives::<ListPage<Versioned<AppRecord>>>(200, "A page of applications."),
             list,
         )
         .add(
@@ -88,9 +93,14 @@ pub fn routes(routes: Routes) -> Routes {
             status,
         )
         .add(
-            get(&here("/status/stream"), TAG, "followStatus", "The state of an application, each time it changes")
-                .about("Server-sent events of the kind `status`, the state now first.")
-                .gives_as::<String>(200, sse::MEDIA_TYPE, "The states."),
+            get(
+                &here("/status/stream"),
+                TAG,
+                "followStatus",
+                "The state of an application, each time it changes",
+            )
+            .about("Server-sent events of the kind `status`, the state now first.")
+            .gives_as::<String>(200, sse::MEDIA_TYPE, "The states."),
             follow_status,
         )
         .add(
@@ -105,9 +115,14 @@ pub fn routes(routes: Routes) -> Routes {
             remove,
         )
         .add(
-            put(&here("/components/{component}/scale"), TAG, "scale", "Changes the number of instances, at once")
-                .body::<Scale>()
-                .gives::<Scaled>(200, "The numbers before and after."),
+            put(
+                &here("/components/{component}/scale"),
+                TAG,
+                "scale",
+                "Changes the number of instances, at once",
+            )
+            .body::<Scale>()
+            .gives::<Scaled>(200, "The numbers before and after."),
             scale,
         )
         .add(
@@ -191,12 +206,20 @@ async fn scale(
     Ok(Answer::ok(caller.perform(ScaleApp { at, component, count: scale.count }).await?))
 }
 
-async fn stop(caller: Caller, Names(at): Names<AppEnv>, JsonBody(selection): JsonBody<Selection>) -> Outcome<()> {
+async fn stop(
+    caller: Caller,
+    Names(at): Names<AppEnv>,
+    JsonBody(selection): JsonBody<Selection>,
+) -> Outcome<()> {
     caller.perform(StopApp { at, component: selection.component }).await?;
     Ok(Answer::nothing())
 }
 
-async fn start(caller: Caller, Names(at): Names<AppEnv>, JsonBody(selection): JsonBody<Selection>) -> Outcome<()> {
+async fn start(
+    caller: Caller,
+    Names(at): Names<AppEnv>,
+    JsonBody(selection): JsonBody<Selection>,
+) -> Outcome<()> {
     caller.perform(StartApp { at, component: selection.component }).await?;
     Ok(Answer::nothing())
 }

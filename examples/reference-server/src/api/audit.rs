@@ -25,16 +25,22 @@ pub struct AuditQuery {
 
 pub fn routes(routes: Routes) -> Routes {
     routes.add(
-        get("/audit", "audit", "readAudit", "Who did what, on which object, with what result; the newest first")
-            .query::<AuditQuery>()
-            .gives::<AuditPage>(200, "A page of entries.")
-            .fails(&[404, 422]),
+        get(
+            "/audit",
+            "audit",
+            "readAudit",
+            "Who did what, on which object, with what result; the newest first",
+        )
+        .query::<AuditQuery>()
+        .gives::<AuditPage>(200, "A page of entries.")
+        .fails(&[404, 422]),
         read,
     )
 }
 
 async fn read(caller: Caller, Query(query): Query<AuditQuery>) -> Outcome<AuditPage> {
-    let page = PageOptions { limit: query.limit.map(|limit| limit.0), after: query.after.map(|cursor| cursor.0) };
+    let page =
+        PageOptions { limit: query.limit.map(|limit| limit.0), after: query.after.map(|cursor| cursor.0) };
     let scope = query.scope.map_or(Scope::Platform, |scope| scope.0);
     Ok(Answer::ok(caller.perform(ReadAudit { scope, page }).await?))
 }

@@ -82,7 +82,8 @@ fn options(parts: &Parts) -> Result<RequestOptions, Problem> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.:-".contains(&b);
         let key = value.to_str().ok().filter(|key| (1..=64).contains(&key.len()) && key.bytes().all(allowed));
         let key = key.ok_or_else(|| {
-            let fault = Fault::new("Idempotency-Key", "is not 1 to 64 letters, digits and the characters _.:-");
+            let fault =
+                Fault::new("Idempotency-Key", "is not 1 to 64 letters, digits and the characters _.:-");
             Problem::malformed("the header Idempotency-Key is not valid", vec![fault])
         })?;
         options.request_id = Some(key.to_owned());
@@ -93,7 +94,8 @@ fn options(parts: &Parts) -> Result<RequestOptions, Problem> {
             .filter(|tag| (1..=18).contains(&tag.len()) && tag.bytes().all(|b| b.is_ascii_digit()))
             .and_then(|tag| tag.parse().ok());
         let number = number.ok_or_else(|| {
-            let fault = Fault::new("If-Match", "is not an entity tag as an answer's ETag gave it, such as \"7\"");
+            let fault =
+                Fault::new("If-Match", "is not an entity tag as an answer's ETag gave it, such as \"7\"");
             Problem::malformed("the header If-Match is not valid", vec![fault])
         })?;
         options.expected_revision = Some(Revision(number));

@@ -3,8 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use paas_core::action::{
-    ConfigChange, ConfigSummary, ConfigView, ConfigWritten, GetConfig, ListConfigHistory, ListPage, RevokeSecret,
-    SetConfig, SetSecret, UnsetSecret,
+    ConfigChange, ConfigSummary, ConfigView, ConfigWritten, GetConfig, ListConfigHistory, ListPage,
+    RevokeSecret, SetConfig, SetSecret, UnsetSecret,
 };
 use paas_core::port::SecretValue;
 use paas_core::{AppEnv, AppName, EnvName, Fault, OrgName};
@@ -95,7 +95,11 @@ pub fn routes(routes: Routes) -> Routes {
         )
 }
 
-async fn show(caller: Caller, Names(at): Names<AppEnv>, Query(query): Query<VersionQuery>) -> Outcome<ConfigView> {
+async fn show(
+    caller: Caller,
+    Names(at): Names<AppEnv>,
+    Query(query): Query<VersionQuery>,
+) -> Outcome<ConfigView> {
     Ok(Answer::ok(caller.perform(GetConfig { at, version: query.version.map(u64::from) }).await?))
 }
 

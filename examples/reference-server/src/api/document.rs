@@ -1,10 +1,12 @@
 //! The OpenAPI document, made from the operations and from the schemas of the types that they take and give.
 
-use schemars::generate::SchemaSettings;
 use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::path::{HttpMethod, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::path::{
+    HttpMethod, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem,
+};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::Schema;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
@@ -97,7 +99,10 @@ fn described(operation: &Operation, schemas: &mut Schemas) -> (HttpMethod, utoip
     if let Some(body) = operation.body {
         let content = ContentBuilder::new().schema(Some(schemas.reference(body))).build();
         item = item.request_body(Some(
-            RequestBodyBuilder::new().content("application/json", content).required(Some(Required::True)).build(),
+            RequestBodyBuilder::new()
+                .content("application/json", content)
+                .required(Some(Required::True))
+                .build(),
         ));
     }
     for answer in &operation.answers {
@@ -158,7 +163,9 @@ fn problem(status: u16, schemas: &mut Schemas) -> utoipa::openapi::Response {
         504 => "The time allowed has passed.",
         _ => "A defect of the platform.",
     };
-    let content = ContentBuilder::new().schema(Some(schemas.reference(|g| g.subschema_for::<Problem>()))).build();
+    let content = ContentBuilder::new()
+        .schema(Some(schemas.reference(SchemaGenerator::subschema_for::<Problem>)))
+        .build();
     ResponseBuilder::new().description(title).content(MEDIA_TYPE, content).build()
 }
 

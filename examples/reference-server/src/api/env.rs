@@ -1,11 +1,11 @@
 //! Environments.
 
+use paas_core::EnvRef;
 use paas_core::action::{
     CreateEnv, DeleteEnv, EnvChange, GetEnv, ListEnvs, ListPage, ListStatus, NewEnv, UpdateEnv, Versioned,
 };
 use paas_core::engine::AppStatus;
 use paas_core::model::Environment;
-use paas_core::EnvRef;
 
 use super::answer::{Answer, Outcome};
 use super::auth::Caller;
@@ -20,9 +20,14 @@ const TAG: &str = "environments";
 pub fn routes(routes: Routes) -> Routes {
     routes
         .add(
-            get("/orgs/{org}/envs", TAG, "listEnvs", "Environments of an organisation that the caller may see")
-                .query::<Paging>()
-                .gives::<ListPage<Versioned<Environment>>>(200, "A page of environments."),
+            get(
+                "/orgs/{org}/envs",
+                TAG,
+                "listEnvs",
+                "Environments of an organisation that the caller may see",
+            )
+            .query::<Paging>()
+            .gives::<ListPage<Versioned<Environment>>>(200, "A page of environments."),
             list,
         )
         .add(
@@ -53,9 +58,14 @@ pub fn routes(routes: Routes) -> Routes {
             remove,
         )
         .add(
-            get("/orgs/{org}/envs/{env}/apps", TAG, "listStatus", "How the applications in an environment are")
-                .query::<Paging>()
-                .gives::<ListPage<AppStatus>>(200, "A page of applications."),
+            get(
+                "/orgs/{org}/envs/{env}/apps",
+                TAG,
+                "listStatus",
+                "How the applications in an environment are",
+            )
+            .query::<Paging>()
+            .gives::<ListPage<AppStatus>>(200, "A page of applications."),
             list_status,
         )
 }

@@ -3,20 +3,20 @@
 use axum::extract::State;
 use axum::response::Response;
 use futures::StreamExt as _;
+use paas_core::AppEnv;
 use paas_core::action::{ListEvents, ListPage, PageOptions};
 use paas_core::engine::EventRecord;
 use paas_core::port::{Revision, Scope};
-use paas_core::AppEnv;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::Service;
 use super::answer::{Answer, Outcome};
 use super::app::here;
 use super::auth::Caller;
 use super::extract::{LastEventId, Names, Query};
 use super::operation::{Routes, get};
 use super::sse::{self, Message};
-use super::Service;
 use crate::rest::page::{Cursor, Limit, Paging};
 use crate::rest::problem::Problem;
 use crate::rest::scope::ScopeName;
@@ -85,7 +85,8 @@ async fn list_of_app(
 }
 
 async fn list(caller: Caller, Query(query): Query<EventsQuery>) -> Outcome<ListPage<EventRecord>> {
-    let page = PageOptions { limit: query.limit.map(|limit| limit.0), after: query.after.map(|cursor| cursor.0) };
+    let page =
+        PageOptions { limit: query.limit.map(|limit| limit.0), after: query.after.map(|cursor| cursor.0) };
     let scope = query.scope.map_or(Scope::Platform, |scope| scope.0);
     Ok(Answer::ok(caller.perform(ListEvents { scope, page }).await?))
 }
@@ -108,7 +109,12 @@ async fn follow(
     stream(&service, &caller, query.scope.map_or(Scope::Platform, |scope| scope.0), last).await
 }
 
-async fn stream(service: &Service, caller: &Caller, scope: Scope, last: LastEventId) -> Result<Response, Problem> {
+async fn stream(
+    service: &Service,
+    caller: &Caller,
+    scope: Scope,
+    last: LastEventId,
+) -> Result<Response, Problem> {
     let events = caller.session().events_stream(scope, last.0.map(Revision)).await?;
     let messages = events.map(|event| {
         event.map(|event| Message { id: Some(event.revision.to_string()), ..Message::new("event", event) })

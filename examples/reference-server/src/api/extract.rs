@@ -1,8 +1,8 @@
 //! What handlers take from requests. Every refusal is a problem that names the field.
 
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
 use axum::extract::path::ErrorKind as PathErrorKind;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -49,14 +49,16 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let query = parts.uri.query().unwrap_or_default();
         let pairs = form_urlencoded::parse(query.as_bytes());
-        serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs)).map(Self).map_err(|error| {
-            let path = match error.path().to_string() {
-                path if path == "." => String::new(),
-                path => path,
-            };
-            let fault = Fault::new(path, error.into_inner().to_string());
-            Problem::malformed("the query has a parameter that is not valid", vec![fault])
-        })
+        serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs)).map(Self).map_err(
+            |error| {
+                let path = match error.path().to_string() {
+                    path if path == "." => String::new(),
+                    path => path,
+                };
+                let fault = Fault::new(path, error.into_inner().to_string());
+                Problem::malformed("the query has a parameter that is not valid", vec![fault])
+            },
+        )
     }
 }
 
@@ -89,7 +91,7 @@ async fn read(body: Body) -> Result<bytes::Bytes, Problem> {
     axum::body::to_bytes(body, MAX_BODY).await.map_err(|error| {
         let source: &dyn std::error::Error = &error;
         let too_large = std::iter::successors(Some(source), |error| error.source())
-            .any(|error| error.is::<http_body_util::LengthLimitError>());
+            .any(<dyn std::error::Error + 'static>::is::<http_body_util::LengthLimitError>);
         if too_large {
             Problem::new(413, "too_large", format!("the body is larger than {MAX_BODY} bytes"))
         } else {
@@ -123,9 +125,10 @@ impl<S: Send + Sync> FromRequestParts<S> for LastEventId {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let Some(value) = parts.headers.get("last-event-id") else { return Ok(Self(None)) };
-        let digits = value.to_str().ok().filter(|text| {
-            (1..=18).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
-        });
+        let digits = value
+            .to_str()
+            .ok()
+            .filter(|text| (1..=18).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit()));
         match digits.and_then(|digits| digits.parse().ok()) {
             Some(id) => Ok(Self(Some(id))),
             None => Err(Problem::malformed(

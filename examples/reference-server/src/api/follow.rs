@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use futures::stream::{self, BoxStream, Stream};
 use futures::StreamExt as _;
+use futures::stream::{self, BoxStream, Stream};
 use paas_core::action::Status;
 use paas_core::engine::{AppStatus, Session};
 use paas_core::port::RuntimeEvent;
@@ -24,20 +24,23 @@ pub async fn states(
     first: AppStatus,
 ) -> Result<impl Stream<Item = Result<AppStatus>> + Send + use<>> {
     let changes = changes(service, &at).await?;
-    let later = stream::unfold((changes, session, at, first.clone()), |(mut changes, session, at, last)| async move {
-        loop {
-            // An end of the changes is a reader that was too slow: the heartbeat goes on showing the state.
-            let _ = tokio::time::timeout(HEARTBEAT, next(&mut changes)).await;
-            tokio::time::sleep(PACE).await;
-            let status = match session.perform(Status { at: at.clone() }).await {
-                Ok(status) => status,
-                Err(error) => return Some((Err(error), (changes, session, at, last))),
-            };
-            if (AppStatus { revision: last.revision, ..status.clone() }) != last {
-                return Some((Ok(status.clone()), (changes, session, at, status)));
+    let later = stream::unfold(
+        (changes, session, at, first.clone()),
+        |(mut changes, session, at, last)| async move {
+            loop {
+                // An end of the changes is a reader that was too slow: the heartbeat goes on showing the state.
+                let _ = tokio::time::timeout(HEARTBEAT, next(&mut changes)).await;
+                tokio::time::sleep(PACE).await;
+                let status = match session.perform(Status { at: at.clone() }).await {
+                    Ok(status) => status,
+                    Err(error) => return Some((Err(error), (changes, session, at, last))),
+                };
+                if (AppStatus { revision: last.revision, ..status.clone() }) != last {
+                    return Some((Ok(status.clone()), (changes, session, at, status)));
+                }
             }
-        }
-    });
+        },
+    );
     Ok(stream::once(async { Ok(first) }).chain(later))
 }
 

@@ -46,9 +46,14 @@ pub fn routes(routes: Routes) -> Routes {
             list,
         )
         .add(
-            put("/grants", TAG, "grantRole", "Gives a role, in place of the one that the actor had on the scope")
-                .body::<NewGrant>()
-                .gives::<Versioned<Grant>>(200, "The role."),
+            put(
+                "/grants",
+                TAG,
+                "grantRole",
+                "Gives a role, in place of the one that the actor had on the scope",
+            )
+            .body::<NewGrant>()
+            .gives::<Versioned<Grant>>(200, "The role."),
             grant,
         )
         .add(
@@ -60,7 +65,8 @@ pub fn routes(routes: Routes) -> Routes {
 }
 
 async fn list(caller: Caller, Query(query): Query<GrantsQuery>) -> Outcome<ListPage<Versioned<Grant>>> {
-    let page = PageOptions { limit: query.limit.map(|limit| limit.0), after: query.after.map(|cursor| cursor.0) };
+    let page =
+        PageOptions { limit: query.limit.map(|limit| limit.0), after: query.after.map(|cursor| cursor.0) };
     Ok(Answer::ok(caller.perform(ListGrants { scope: query.scope.0, page }).await?))
 }
 

@@ -11,7 +11,7 @@ use super::answer::{Answer, Outcome};
 use super::operation::{Routes, probe};
 use crate::rest::problem::Problem;
 
-/// The media type of Prometheus' text format as OpenMetrics defines it.
+/// The media type of Prometheus' text format as `OpenMetrics` defines it.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// How the server is.
@@ -32,9 +32,13 @@ pub fn routes(routes: Routes) -> Routes {
             healthz,
         )
         .add(
-            probe("/readyz", "ready", "Whether the server can answer: its store can be read and it is not stopping")
-                .open()
-                .gives::<Health>(200, "It can."),
+            probe(
+                "/readyz",
+                "ready",
+                "Whether the server can answer: its store can be read and it is not stopping",
+            )
+            .open()
+            .gives::<Health>(200, "It can."),
             readyz,
         )
         .add(

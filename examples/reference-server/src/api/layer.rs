@@ -14,7 +14,7 @@ use super::Service;
 use crate::rest::problem::Problem;
 
 /// How long a handler may take until its answer begins.
-const TIME_LIMIT: Duration = Duration::from_secs(60);
+const TIME_LIMIT: Duration = Duration::from_mins(1);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Surrounds every handler of `router`.
@@ -32,7 +32,8 @@ async fn limit_time(request: Request, next: Next) -> Response {
         Ok(response) => response,
         Err(_) => {
             let detail = format!("the answer took more than {} seconds", TIME_LIMIT.as_secs());
-            Problem::new(504, "timeout", detail).with_remedy("Try again; the request may have been carried out.")
+            Problem::new(504, "timeout", detail)
+                .with_remedy("Try again; the request may have been carried out.")
                 .into_response()
         }
     }
@@ -69,6 +70,7 @@ fn request_id(request: &Request) -> HeaderValue {
         (1..=64).contains(&id.len()) && id.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-')
     });
     given.cloned().unwrap_or_else(|| {
-        HeaderValue::try_from(uuid::Uuid::now_v7().simple().to_string()).expect("hexadecimal digits are a header")
+        HeaderValue::try_from(uuid::Uuid::now_v7().simple().to_string())
+            .expect("hexadecimal digits are a header")
     })
 }

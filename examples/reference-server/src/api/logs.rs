@@ -129,13 +129,17 @@ async fn follow(
     let mut options = query.options(true);
     if let Some(id) = last.0 {
         // The id of a line is its time in microseconds; what comes after it is wanted.
-        let time = Timestamp::UNIX_EPOCH.checked_add(SignedDuration::from_micros(id.cast_signed().saturating_add(1)));
+        let time = Timestamp::UNIX_EPOCH
+            .checked_add(SignedDuration::from_micros(id.cast_signed().saturating_add(1)));
         options.since = Some(time.unwrap_or(Timestamp::MAX));
         options.tail = None;
     }
     let lines = caller.session().logs(&at, &component, options).await?;
     let messages = lines.map(|line: paas_core::Result<LogLine>| {
-        line.map(|line| Message { id: Some(line.at.as_microsecond().max(0).to_string()), ..Message::new("line", line) })
+        line.map(|line| Message {
+            id: Some(line.at.as_microsecond().max(0).to_string()),
+            ..Message::new("line", line)
+        })
     });
     Ok(sse::answer(&service, messages))
 }

@@ -80,7 +80,9 @@ impl Metrics {
     pub fn request(&self, method: &Method, route: &str, status: StatusCode, time: Duration) {
         // Methods are a short list; whatever else a caller makes up counts as one.
         let method = match *method {
-            Method::GET | Method::POST | Method::PUT | Method::PATCH | Method::DELETE | Method::HEAD => method.as_str(),
+            Method::GET | Method::POST | Method::PUT | Method::PATCH | Method::DELETE | Method::HEAD => {
+                method.as_str()
+            }
             _ => "other",
         };
         let labels =

@@ -115,7 +115,13 @@ impl Operation {
 
     /// Gives a status without content.
     pub fn gives_nothing(mut self, status: u16, description: &'static str) -> Self {
-        self.answers.push(DocumentedAnswer { status, description, media_type: "", schema: None, tagged: false });
+        self.answers.push(DocumentedAnswer {
+            status,
+            description,
+            media_type: "",
+            schema: None,
+            tagged: false,
+        });
         self
     }
 
@@ -192,7 +198,8 @@ impl Routes {
         H: Handler<T, Service>,
         T: 'static,
     {
-        let filter = MethodFilter::try_from(operation.method.clone()).expect("operations use standard methods");
+        let filter =
+            MethodFilter::try_from(operation.method.clone()).expect("operations use standard methods");
         self.router = self.router.route(&operation.path, on(filter, handler));
         self.operations.push(operation);
         self

@@ -58,7 +58,12 @@ pub fn of_query(query: SchemaOf) -> Vec<Property> {
                 object.remove("description");
                 object.remove("default");
             }
-            Property { required: required.contains(&name.as_str()), description, schema: without_null(schema), name }
+            Property {
+                required: required.contains(&name.as_str()),
+                description,
+                schema: without_null(schema),
+                name,
+            }
         })
         .collect()
 }

@@ -12,12 +12,12 @@ use paas_core::model::{Release, ReleaseNumber};
 use paas_core::{AppEnv, AppName, EnvName, OrgName};
 use serde::Deserialize;
 
+use super::Service;
 use super::answer::{Answer, Outcome};
 use super::app::here;
 use super::auth::Caller;
 use super::extract::{JsonBody, Names, Query};
 use super::operation::{Routes, get, post};
-use super::Service;
 use super::sse::{self, Message};
 use crate::rest::PREFIX;
 use crate::rest::change::{Abort, Selection};
@@ -117,7 +117,11 @@ fn begun(started: ReleaseStarted) -> Answer<ReleaseStarted> {
     Answer::ok(started).accepted().at(location)
 }
 
-async fn deploy(caller: Caller, Names(at): Names<AppEnv>, JsonBody(deploy): JsonBody<Deploy>) -> Outcome<ReleaseStarted> {
+async fn deploy(
+    caller: Caller,
+    Names(at): Names<AppEnv>,
+    JsonBody(deploy): JsonBody<Deploy>,
+) -> Outcome<ReleaseStarted> {
     Ok(begun(caller.perform(DeployApp { at, deploy }).await?))
 }
 

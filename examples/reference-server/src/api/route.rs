@@ -64,11 +64,19 @@ async fn show(caller: Caller, Names(at): Names<AppEnv>) -> Outcome<RoutesView> {
     Ok(tagged(caller.perform(GetRoutes { at }).await?))
 }
 
-async fn set(caller: Caller, Names(at): Names<AppEnv>, JsonBody(list): JsonBody<RouteList>) -> Outcome<RoutesView> {
+async fn set(
+    caller: Caller,
+    Names(at): Names<AppEnv>,
+    JsonBody(list): JsonBody<RouteList>,
+) -> Outcome<RoutesView> {
     Ok(tagged(caller.perform(SetRoutes { at, routes: list.routes }).await?))
 }
 
-async fn add(caller: Caller, Names(at): Names<AppEnv>, JsonBody(route): JsonBody<RouteSpec>) -> Outcome<RoutesView> {
+async fn add(
+    caller: Caller,
+    Names(at): Names<AppEnv>,
+    JsonBody(route): JsonBody<RouteSpec>,
+) -> Outcome<RoutesView> {
     Ok(tagged(caller.perform(AddRoute { at, route }).await?).created())
 }
 

@@ -66,7 +66,11 @@ pub fn routes(routes: Routes) -> Routes {
         )
 }
 
-async fn run(caller: Caller, Names(at): Names<AppEnv>, JsonBody(new): JsonBody<NewRun>) -> Outcome<RunRecord> {
+async fn run(
+    caller: Caller,
+    Names(at): Names<AppEnv>,
+    JsonBody(new): JsonBody<NewRun>,
+) -> Outcome<RunRecord> {
     let AppEnv { org, env, app } = at.clone();
     let run = caller.perform(RunCommand { at, component: new.component, command: new.command }).await?;
     let location = format!("{PREFIX}/orgs/{org}/envs/{env}/apps/{app}/runs/{}", run.id);

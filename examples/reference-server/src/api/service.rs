@@ -71,7 +71,8 @@ impl Service {
             let tracks = status.components.iter().flat_map(|component| &component.tracks);
             for instance in tracks.flat_map(|track| &track.instances) {
                 let phase = serde_json::to_value(instance.phase).ok();
-                let phase = phase.as_ref().and_then(serde_json::Value::as_str).unwrap_or("unknown").to_owned();
+                let phase =
+                    phase.as_ref().and_then(serde_json::Value::as_str).unwrap_or("unknown").to_owned();
                 *census.instances.entry(phase).or_default() += 1;
             }
         }

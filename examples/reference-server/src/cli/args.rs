@@ -12,12 +12,10 @@ use paas_core::{EnvName, OrgName};
 
 pub use access::{AuditArgs, GrantCommand, LoginArgs, TokenCommand};
 pub use app::{
-    AppCommand, DeleteArgs, EnvCommand, EventsArgs, ExecArgs, LogsArgs, OrgCommand,
-    RunArgs, StatusArgs,
+    AppCommand, DeleteArgs, EnvCommand, EventsArgs, ExecArgs, LogsArgs, OrgCommand, RunArgs, StatusArgs,
 };
 pub use release::{
-    AbortArgs, AppArgs, ComponentArgs, DeployArgs, DiffArgs, ReleasesArgs, RollbackArgs,
-    ScaleArgs, WaitArgs,
+    AbortArgs, AppArgs, ComponentArgs, DeployArgs, DiffArgs, ReleasesArgs, RollbackArgs, ScaleArgs, WaitArgs,
 };
 pub use settings::{ConfigCommand, ReleaseArgs, RouteCommand, SecretCommand};
 
@@ -54,7 +52,7 @@ pub struct Arguments {
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
-    /// The server's address, such as http://127.0.0.1:7878
+    /// The server's address, such as <http://127.0.0.1:7878>
     #[arg(long, global = true, env = "PAAS_SERVER", value_name = "URL", help_heading = "Common")]
     pub server: Option<String>,
     /// The organisation
@@ -70,7 +68,14 @@ pub struct Common {
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", help_heading = "Common")]
     pub color: Color,
     /// Where `paas login` keeps its file
-    #[arg(long, global = true, env = "PAAS_CONFIG", value_name = "FILE", help_heading = "Common", hide = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "PAAS_CONFIG",
+        value_name = "FILE",
+        help_heading = "Common",
+        hide = true
+    )]
     pub config: Option<PathBuf>,
 }
 

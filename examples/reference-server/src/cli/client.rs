@@ -35,7 +35,8 @@ impl Client {
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
             return Err(wrong());
         }
-        let mut builder = reqwest::Client::builder().connect_timeout(Duration::from_secs(10)).no_proxy().http1_only();
+        let mut builder =
+            reqwest::Client::builder().connect_timeout(Duration::from_secs(10)).no_proxy().http1_only();
         if base.scheme() == "http" {
             // Loading the system's certificates takes longer than a request, and here nothing asks for them.
             builder = builder.tls_certs_only([]);
@@ -83,7 +84,11 @@ impl Client {
     pub async fn open(&self, request: RequestBuilder) -> Result<Response, Failure> {
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
-        if status.is_success() || status.is_informational() { Ok(response) } else { Err(problem(response).await) }
+        if status.is_success() || status.is_informational() {
+            Ok(response)
+        } else {
+            Err(problem(response).await)
+        }
     }
 
     /// Reads an object.
@@ -161,7 +166,9 @@ impl Client {
         let bytes = if bytes.is_empty() { b"null".as_slice() } else { &bytes };
         serde_json::from_slice(bytes).map_err(|error| {
             Failure::new(Exit::Error, format!("the answer of {} is not understood: {error}", self.base))
-                .with_remedy("Server and command line may be of different versions: compare `paas --version`.")
+                .with_remedy(
+                    "Server and command line may be of different versions: compare `paas --version`.",
+                )
         })
     }
 
@@ -170,14 +177,17 @@ impl Client {
             return Failure::new(Exit::Timeout, format!("{} did not answer in time", self.base));
         }
         Failure::new(Exit::Unreachable, format!("{} cannot be reached: {}", self.base, chain(error)))
-            .with_remedy("Is the server running? Start it with `paas server`, or name another one with --server.")
+            .with_remedy(
+                "Is the server running? Start it with `paas server`, or name another one with --server.",
+            )
     }
 }
 
 /// The failure that an answer tells.
 async fn problem(response: Response) -> Failure {
     let status = response.status();
-    let is_problem = response.headers().get(http::header::CONTENT_TYPE).is_some_and(|kind| kind == MEDIA_TYPE);
+    let is_problem =
+        response.headers().get(http::header::CONTENT_TYPE).is_some_and(|kind| kind == MEDIA_TYPE);
     let body = response.bytes().await.unwrap_or_default();
     match serde_json::from_slice::<Problem>(&body) {
         Ok(problem) if is_problem => problem.into(),

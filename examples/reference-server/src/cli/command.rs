@@ -44,16 +44,15 @@ impl Session {
 /// Carries `command` out and tells how it ended.
 pub fn run(common: &Common, command: Command) -> ExitCode {
     // One thread is enough for one request at a time, and starts fastest.
-    let outcome = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Failure::from)
-        .and_then(|runtime| {
-            let outcome = runtime.block_on(carry_out(common, command));
-            // A thread may still wait for input that nobody wants any more.
-            runtime.shutdown_background();
-            outcome
-        });
+    let outcome =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::from).and_then(
+            |runtime| {
+                let outcome = runtime.block_on(carry_out(common, command));
+                // A thread may still wait for input that nobody wants any more.
+                runtime.shutdown_background();
+                outcome
+            },
+        );
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -153,7 +152,9 @@ async fn all<T: DeserializeOwned>(client: &Client, path: &str) -> Result<Vec<T>,
 /// Asks for consent; without a terminal to ask on, `--yes` is needed.
 fn consent(question: &str) -> Result<(), Failure> {
     if !super::terminal::is_terminal() {
-        return Err(Failure::usage("there is no terminal to ask on").with_remedy("Repeat the command with --yes."));
+        return Err(
+            Failure::usage("there is no terminal to ask on").with_remedy("Repeat the command with --yes.")
+        );
     }
     eprint!("{question} [y/N] ");
     io::stderr().flush()?;

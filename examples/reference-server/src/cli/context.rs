@@ -106,7 +106,9 @@ impl Context {
     /// Forgets the login.
     pub fn forget(&self) -> Result<(), Failure> {
         match fs::remove_file(&self.file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &self.file, &error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed("remove", &self.file, &error))
+            }
             _ => Ok(()),
         }
     }
@@ -124,7 +126,8 @@ fn failed(verb: &str, file: &Path, error: &io::Error) -> Failure {
 fn default_file() -> Result<PathBuf, Failure> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let folder = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config"))).ok_or_else(|| {
-        Failure::usage("there is no place for the login: HOME is not set").with_remedy("Set HOME or PAAS_CONFIG.")
+        Failure::usage("there is no place for the login: HOME is not set")
+            .with_remedy("Set HOME or PAAS_CONFIG.")
     })?;
     Ok(folder.join("paas").join("login.json"))
 }
@@ -177,7 +180,8 @@ mod tests {
     fn a_login_reads_back_and_its_file_is_the_owners_alone() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("deep/login.json");
-        let login = Login { server: Some("http://127.0.0.1:1".into()), token: Some("t".into()), ..Login::default() };
+        let login =
+            Login { server: Some("http://127.0.0.1:1".into()), token: Some("t".into()), ..Login::default() };
         write(&file, &login).unwrap();
         assert!(read(&file).unwrap_or_default() == login);
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);

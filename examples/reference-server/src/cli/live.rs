@@ -23,7 +23,9 @@ impl Live {
     pub fn new(output: Output, release: ReleaseNumber) -> Self {
         let bar = (std::io::stderr().is_terminal() && output.is_table()).then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(15));
-            bar.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar.set_style(
+                ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()),
+            );
             bar
         });
         Self { output, release, bar, last: BTreeMap::new() }
@@ -103,7 +105,9 @@ impl Live {
 /// The versions of a track with their ready instances.
 pub fn versions(track: &TrackStatus) -> String {
     let versions = track.versions.iter().map(|version| {
-        let name = version.release.map_or_else(|| version.revision.to_string(), |number| format!("release {number}"));
+        let name = version
+            .release
+            .map_or_else(|| version.revision.to_string(), |number| format!("release {number}"));
         let ready = format!("{name} {}/{} ready", version.ready, version.desired);
         match version.weight {
             Some(weight) if track.versions.len() > 1 => {

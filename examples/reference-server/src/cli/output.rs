@@ -59,7 +59,8 @@ impl Output {
             Color::Always => true,
             Color::Never => false,
             Color::Auto => {
-                io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                io::stdout().is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
             }
         };
         Self { format: common.output, color }
@@ -110,10 +111,10 @@ impl Output {
     pub fn table(self, header: &[&str], rows: Vec<Vec<Text>>) -> String {
         let mut table = Table::new();
         table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        if !self.color {
-            table.force_no_tty();
-        } else {
+        if self.color {
             table.enforce_styling();
+        } else {
+            table.force_no_tty();
         }
         table.set_header(header.iter().map(|title| {
             let cell = Cell::new(title);

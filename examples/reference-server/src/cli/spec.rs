@@ -18,7 +18,9 @@ pub fn read(file: &Path) -> Result<AppSpec, Failure> {
         Box::new(std::io::stdin())
     } else {
         let opened = std::fs::File::open(file);
-        Box::new(opened.map_err(|error| Failure::new(Exit::Error, format!("failed to read {name}: {error}")))?)
+        Box::new(
+            opened.map_err(|error| Failure::new(Exit::Error, format!("failed to read {name}: {error}")))?,
+        )
     };
     let mut text = String::new();
     source

@@ -2,7 +2,8 @@
 
 use futures::{SinkExt as _, StreamExt as _};
 use http::header::{
-    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
 };
 use reqwest::{Method, StatusCode, Upgraded};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -27,7 +28,8 @@ pub async fn run(client: &Client, path: &str, start: Start) -> Result<i32, Failu
     let first = serde_json::to_string(&start).map_err(|error| Failure::usage(error.to_string()))?;
     sink.send(Message::text(first)).await.map_err(|_| lost())?;
 
-    let raw = if start.terminal.is_some() && terminal::is_terminal() { Some(RawTerminal::enter()?) } else { None };
+    let raw =
+        if start.terminal.is_some() && terminal::is_terminal() { Some(RawTerminal::enter()?) } else { None };
     let (send, mut outgoing) = mpsc::channel::<Vec<u8>>(16);
     if start.stdin {
         spawn_input(send.clone());
@@ -64,7 +66,7 @@ pub async fn run(client: &Client, path: &str, start: Start) -> Result<i32, Failu
                         stderr.flush().await?;
                     }
                     Some((&exec::EXIT, content)) => {
-                        let code = content.try_into().map(i32::from_be_bytes).unwrap_or(1);
+                        let code = content.try_into().map_or(1, i32::from_be_bytes);
                         break Ok(code);
                     }
                     Some((&exec::PROBLEM, content)) => break Err(told(content)),
@@ -100,9 +102,10 @@ async fn open(client: &Client, path: &str) -> Result<WebSocketStream<Upgraded>, 
         .header(SEC_WEBSOCKET_KEY, &key)
         .header(SEC_WEBSOCKET_PROTOCOL, exec::PROTOCOL);
     let response = client.open(request).await?;
-    let accepted = response.headers().get(SEC_WEBSOCKET_ACCEPT).is_some_and(|accept| {
-        accept.as_bytes() == derive_accept_key(key.as_bytes()).as_bytes()
-    });
+    let accepted = response
+        .headers()
+        .get(SEC_WEBSOCKET_ACCEPT)
+        .is_some_and(|accept| accept.as_bytes() == derive_accept_key(key.as_bytes()).as_bytes());
     if response.status() != StatusCode::SWITCHING_PROTOCOLS || !accepted {
         return Err(Failure::new(Exit::Error, format!("{} did not open a WebSocket", client.address()))
             .with_remedy("Is there a proxy before it that does not pass WebSockets on?"));

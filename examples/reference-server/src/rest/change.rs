@@ -39,7 +39,9 @@ pub enum NewSecret {
     /// The value as text.
     Text(String),
     /// The value as bytes, in base64 with padding (RFC 4648, section 4).
-    Base64(#[schemars(regex(pattern = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"))] String),
+    Base64(
+        #[schemars(regex(pattern = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"))] String,
+    ),
 }
 
 /// The access points of an application.

@@ -117,7 +117,9 @@ mod tests {
 
     #[test]
     fn messages_without_a_meaning_are_recognised() {
-        for wrong in [&[][..], &[99], &[RESIZE, 1], &[SIGNAL], &[SIGNAL, 1, 2], &[CLOSE_STDIN, 0], &[STDOUT, 1]] {
+        for wrong in
+            [&[][..], &[99], &[RESIZE, 1], &[SIGNAL], &[SIGNAL, 1, 2], &[CLOSE_STDIN, 0], &[STDOUT, 1]]
+        {
             assert_eq!(input(wrong), None, "{wrong:?}");
         }
     }

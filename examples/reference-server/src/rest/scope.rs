@@ -76,7 +76,14 @@ mod tests {
 
     #[test]
     fn every_scope_reads_back_as_it_is_written() {
-        for text in ["platform", "cluster:local", "org:shop", "env:shop/prod", "app:shop/web", "app_env:shop/prod/web"] {
+        for text in [
+            "platform",
+            "cluster:local",
+            "org:shop",
+            "env:shop/prod",
+            "app:shop/web",
+            "app_env:shop/prod/web",
+        ] {
             assert_eq!(text.parse::<ScopeName>().unwrap().to_string(), text);
         }
     }

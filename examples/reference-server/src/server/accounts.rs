@@ -35,7 +35,8 @@ impl Accounts {
 
     /// Whether there is any token: if not, the server starts for the first time.
     pub async fn any(&self) -> Result<bool> {
-        let options = ListOptions { kind: TokenRecord::KIND.to_owned(), limit: Some(1), ..ListOptions::default() };
+        let options =
+            ListOptions { kind: TokenRecord::KIND.to_owned(), limit: Some(1), ..ListOptions::default() };
         Ok(!self.collections.page::<TokenRecord>(options).await?.items.is_empty())
     }
 }

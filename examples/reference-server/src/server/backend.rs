@@ -33,17 +33,22 @@ pub async fn open(options: &ServerArgs, directory: &Directory) -> Result<Parts> 
         .with_context(|| format!("failed to open the database {}", database.display()))?;
     let store: Arc<dyn Store> = Arc::new(store);
     let keys = Arc::new(KeyFile::open(directory.join("keys.json"))?);
-    let builder = Platform::builder().store(Arc::clone(&store)).key_ring(Arc::clone(&keys) as Arc<dyn KeyRing>);
+    let builder =
+        Platform::builder().store(Arc::clone(&store)).key_ring(Arc::clone(&keys) as Arc<dyn KeyRing>);
     match options.backend {
         Backend::Memory => {
             let images = Images::any();
             let cluster = SimulatedCluster::new(images.clone());
-            let platform =
-                builder.cluster(ClusterName::local(), cluster.ports()).registry(Arc::new(images)).build().await?;
+            let platform = builder
+                .cluster(ClusterName::local(), cluster.ports())
+                .registry(Arc::new(images))
+                .build()
+                .await?;
             Ok(Parts { platform, store, gateway: None, machine: None })
         }
         Backend::Local => {
-            let secrets = Arc::new(SecretResolver::new(Arc::clone(&store), Arc::clone(&keys) as Arc<dyn KeyRing>));
+            let secrets =
+                Arc::new(SecretResolver::new(Arc::clone(&store), Arc::clone(&keys) as Arc<dyn KeyRing>));
             let machine = MachineOptions::new(directory.join("machine")).with_gateway(options.gateway);
             let machine = LocalMachine::open(machine, secrets).await?;
             for limitation in machine.limitations() {

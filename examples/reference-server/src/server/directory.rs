@@ -28,7 +28,9 @@ impl Directory {
             .mode(0o700)
             .create(path)
             .with_context(|| format!("failed to make the directory {}", path.display()))?;
-        let path = path.canonicalize().with_context(|| format!("failed to open the directory {}", path.display()))?;
+        let path = path
+            .canonicalize()
+            .with_context(|| format!("failed to open the directory {}", path.display()))?;
         check(&path)?;
         let file = path.join("server.lock");
         let mut lock = OpenOptions::new()
@@ -55,7 +57,8 @@ impl Directory {
                 );
             }
             Err(error) => {
-                return Err(io::Error::from(error)).with_context(|| format!("failed to lock {}", file.display()));
+                return Err(io::Error::from(error))
+                    .with_context(|| format!("failed to lock {}", file.display()));
             }
         }
         lock.set_len(0)?;

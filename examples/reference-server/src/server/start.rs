@@ -126,7 +126,8 @@ async fn bind(address: SocketAddr) -> Result<TcpListener> {
 async fn first_token(platform: &Platform) -> Result<Token> {
     let token = Token::generate().map_err(|error| anyhow::anyhow!("failed to draw random bits: {error}"))?;
     let system = platform.session(Actor::system());
-    let role = GrantRole { actor: ADMINISTRATOR.to_owned(), role: Role::PlatformAdmin, scope: Scope::Platform };
+    let role =
+        GrantRole { actor: ADMINISTRATOR.to_owned(), role: Role::PlatformAdmin, scope: Scope::Platform };
     system.perform(role).await?;
     let action = CreateToken {
         caller: Actor::SYSTEM.to_owned(),

@@ -23,11 +23,14 @@ pub async fn login(session: &Session, common: &Common, args: LoginArgs) -> Resul
     let before = session.context.login();
     let known = before.token.clone().filter(|_| before.server.as_ref() == Some(&server));
     let token = match (&args.token_file, std::env::var("PAAS_TOKEN")) {
-        (Some(file), _) => std::fs::read_to_string(file)
-            .map_err(|error| Failure::new(Exit::Error, format!("failed to read {}: {error}", file.display())))?,
+        (Some(file), _) => std::fs::read_to_string(file).map_err(|error| {
+            Failure::new(Exit::Error, format!("failed to read {}: {error}", file.display()))
+        })?,
         (None, Ok(token)) if !token.is_empty() => token,
         // Only the organisation or the environment changes.
-        (None, _) if known.is_some() && (common.org.is_some() || common.env.is_some()) => known.unwrap_or_default(),
+        (None, _) if known.is_some() && (common.org.is_some() || common.env.is_some()) => {
+            known.unwrap_or_default()
+        }
         (None, _) => read_token()?,
     };
     let token = token.trim().to_owned();
@@ -94,7 +97,8 @@ pub async fn grant(session: &Session, command: GrantCommand) -> Result<(), Failu
             })
         }
         GrantCommand::Add { actor, role, scope: named } => {
-            let new = crate::rest::grant::NewGrant { actor, role: role.into(), scope: scope(session, named)? };
+            let new =
+                crate::rest::grant::NewGrant { actor, role: role.into(), scope: scope(session, named)? };
             let grant: Versioned<Grant> = client.change(Method::PUT, "/grants", Some(&new)).await?;
             output.show(&grant, |grant| {
                 let Grant { actor, role, scope, .. } = &grant.value;
@@ -149,10 +153,9 @@ pub async fn token(session: &Session, command: TokenCommand) -> Result<(), Failu
             let new = NewToken { actor: user, description, expires_in_seconds: seconds };
             let request = client.request(Method::POST, "/tokens")?.json(&new);
             let response = client.send(request).await?;
-            let made: TokenMade = response
-                .json()
-                .await
-                .map_err(|error| Failure::new(Exit::Error, format!("the answer is not understood: {error}")))?;
+            let made: TokenMade = response.json().await.map_err(|error| {
+                Failure::new(Exit::Error, format!("the answer is not understood: {error}"))
+            })?;
             if output.is_table() {
                 eprintln!("token {} of {}; it is shown once:", made.token.id, made.token.actor);
             }

@@ -20,7 +20,12 @@ pub async fn run(session: &Session, command: AppCommand) -> Result<(), Failure> 
                 let rows = apps.iter().map(|app| {
                     let app = &app.value;
                     let state = if app.deleting.is_some() { "being deleted" } else { "" };
-                    vec![app.name.to_string().into(), app.display_name.clone().into(), Text::from(app.created_at), state.into()]
+                    vec![
+                        app.name.to_string().into(),
+                        app.display_name.clone().into(),
+                        Text::from(app.created_at),
+                        state.into(),
+                    ]
                 });
                 output.table(&["APPLICATION", "DISPLAY NAME", "CREATED", ""], rows.collect())
             })

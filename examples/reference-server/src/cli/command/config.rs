@@ -117,7 +117,9 @@ pub async fn secret(session: &Session, command: SecretCommand) -> Result<(), Fai
         SecretCommand::Revoke { app, name, version, yes } => {
             let at = session.context.app(&app)?;
             if !yes {
-                consent(&format!("Destroy version {version} of the secret {name} for good? No rollback brings it back."))?;
+                consent(&format!(
+                    "Destroy version {version} of the secret {name} for good? No rollback brings it back."
+                ))?;
             }
             let path = in_app(&at, &format!("/secrets/{name}/versions/{version}"));
             let () = client.change(Method::DELETE, &path, None::<&()>).await?;
@@ -129,8 +131,9 @@ pub async fn secret(session: &Session, command: SecretCommand) -> Result<(), Fai
 /// The value of a secret: a file as it is, or the standard input; of a terminal one line that is not shown.
 fn read_secret(name: &str, file: Option<&Path>) -> Result<Vec<u8>, Failure> {
     if let Some(file) = file {
-        return std::fs::read(file)
-            .map_err(|error| Failure::new(Exit::Error, format!("failed to read {}: {error}", file.display())));
+        return std::fs::read(file).map_err(|error| {
+            Failure::new(Exit::Error, format!("failed to read {}: {error}", file.display()))
+        });
     }
     let mut stdin = std::io::stdin().lock();
     if stdin.is_terminal() {

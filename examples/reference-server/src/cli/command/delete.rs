@@ -42,7 +42,10 @@ pub async fn run(session: &Session, args: DeleteArgs) -> Result<(), Failure> {
         Ok(outcome) => outcome?,
         Err(_) => {
             let seconds = args.timeout.0.as_secs();
-            return Err(Failure::new(Exit::Timeout, format!("{at} is not gone within {seconds} seconds; it goes on")));
+            return Err(Failure::new(
+                Exit::Timeout,
+                format!("{at} is not gone within {seconds} seconds; it goes on"),
+            ));
         }
     }
     output.show(&lost, |_| format!("{at} was deleted\n"))

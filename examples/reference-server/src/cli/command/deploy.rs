@@ -90,7 +90,10 @@ pub async fn begun(
                 Exit::Timeout,
                 format!("release {number} of {at} has not ended within {seconds} seconds; it goes on"),
             )
-            .with_remedy(format!("Follow it with `paas status {0} --watch`, or end it with `paas abort {0}`.", at.app)));
+            .with_remedy(format!(
+                "Follow it with `paas status {0} --watch`, or end it with `paas abort {0}`.",
+                at.app
+            )));
         }
     };
     live.finish();
@@ -104,16 +107,23 @@ pub async fn begun(
             }
         }
         Outcome::Aborted { reason } => {
-            Err(Failure::new(Exit::Aborted, format!("release {number} of {at} was aborted: {reason}")).with_remedy(
-                format!("The release before is still current. Look at it with `paas status {}`.", at.app),
-            ))
+            Err(Failure::new(Exit::Aborted, format!("release {number} of {at} was aborted: {reason}"))
+                .with_remedy(format!(
+                    "The release before is still current. Look at it with `paas status {}`.",
+                    at.app
+                )))
         }
         _ => Err(Failure::new(Exit::Error, format!("release {number} of {at} ended in an unknown way"))),
     }
 }
 
 /// Follows a release through lost connections and restarts of the server.
-async fn follow(client: &Client, at: &AppEnv, number: ReleaseNumber, live: &mut Live) -> Result<Outcome, Failure> {
+async fn follow(
+    client: &Client,
+    at: &AppEnv,
+    number: ReleaseNumber,
+    live: &mut Live,
+) -> Result<Outcome, Failure> {
     let none: [(&str, &str); 0] = [];
     let path = in_app(at, &format!("/releases/{number}"));
     loop {

@@ -36,7 +36,9 @@ pub async fn run(session: &Session, command: EnvCommand) -> Result<(), Failure> 
         }
         EnvCommand::Update { name, cluster, on_running } => {
             if cluster.is_empty() && on_running.is_none() {
-                return Err(Failure::usage("nothing is to be changed").with_remedy("Name --cluster or --on-running."));
+                return Err(
+                    Failure::usage("nothing is to be changed").with_remedy("Name --cluster or --on-running.")
+                );
             }
             let targets: Vec<_> = cluster.into_iter().map(|cluster| cluster.0).collect();
             let change = EnvChange {
@@ -47,7 +49,8 @@ pub async fn run(session: &Session, command: EnvCommand) -> Result<(), Failure> 
             // Read first, so that nobody else's change in between is overwritten.
             let path = in_org(&org, &format!("/envs/{name}"));
             let before: Env = client.get(&path).await?;
-            let env: Env = client.change_if(Method::PATCH, &path, Some(&change), Some(before.revision.0)).await?;
+            let env: Env =
+                client.change_if(Method::PATCH, &path, Some(&change), Some(before.revision.0)).await?;
             output.show(&env, |env| table(output, std::slice::from_ref(env)))
         }
         EnvCommand::Delete { name, yes } => {
@@ -75,7 +78,12 @@ fn table(output: Output, envs: &[Env]) -> String {
             OnRunning::Supersede => "supersede",
             _ => "reject",
         };
-        vec![format!("{}/{}", env.org, env.name).into(), targets.into(), on_running.into(), Text::from(env.created_at)]
+        vec![
+            format!("{}/{}", env.org, env.name).into(),
+            targets.into(),
+            on_running.into(),
+            Text::from(env.created_at),
+        ]
     });
     output.table(&["ENVIRONMENT", "CLUSTERS", "ON RUNNING", "CREATED"], rows.collect())
 }

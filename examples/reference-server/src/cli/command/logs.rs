@@ -45,7 +45,8 @@ pub async fn run(session: &Session, args: LogsArgs) -> Result<(), Failure> {
     let mut body = response.bytes_stream();
     let mut buffer = Vec::new();
     while let Some(bytes) = body.next().await {
-        let bytes = bytes.map_err(|_| Failure::new(Exit::Unreachable, "the connection to the server was lost"))?;
+        let bytes =
+            bytes.map_err(|_| Failure::new(Exit::Unreachable, "the connection to the server was lost"))?;
         buffer.extend_from_slice(&bytes);
         while let Some(end) = buffer.iter().position(|b| *b == b'\n') {
             let line: Vec<u8> = buffer.drain(..=end).collect();
@@ -143,8 +144,9 @@ async fn follow<T: DeserializeOwned>(
 }
 
 fn decode<T: DeserializeOwned>(data: &str) -> Result<T, Failure> {
-    serde_json::from_str(data)
-        .map_err(|error| Failure::new(Exit::Error, format!("an event of the server is not understood: {error}")))
+    serde_json::from_str(data).map_err(|error| {
+        Failure::new(Exit::Error, format!("an event of the server is not understood: {error}"))
+    })
 }
 
 pub async fn events(session: &Session, args: EventsArgs) -> Result<(), Failure> {

@@ -20,8 +20,7 @@ pub async fn run(session: &Session, command: OrgCommand) -> Result<(), Failure> 
             output.show(&orgs, |orgs| table(output, orgs))
         }
         OrgCommand::Create { name, display_name } => {
-            let org: Org =
-                client.change(Method::POST, "/orgs", Some(&NewOrg { name, display_name })).await?;
+            let org: Org = client.change(Method::POST, "/orgs", Some(&NewOrg { name, display_name })).await?;
             output.show(&org, |org| format!("organisation {} was made\n", org.value.name))
         }
         OrgCommand::Show { name } => {

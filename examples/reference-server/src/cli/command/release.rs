@@ -1,8 +1,6 @@
 //! Releases: the history, returning, aborting.
 
-use paas_core::action::{
-    Diff, ListPage, ReleaseStarted, ReleaseSummary, Rollback, RollbackTarget,
-};
+use paas_core::action::{Diff, ListPage, ReleaseStarted, ReleaseSummary, Rollback, RollbackTarget};
 use paas_core::model::{Keep, Release, ReleaseNumber, ReleaseOrigin, ReleaseState};
 use reqwest::Method;
 

@@ -23,7 +23,10 @@ pub async fn run(session: &Session, args: ScaleArgs) -> Result<(), Failure> {
         scaled.push(one);
     }
     output.show(&scaled, |scaled| {
-        scaled.iter().map(|one| format!("{}: {} instances, before {}\n", one.component, one.to, one.from)).collect()
+        scaled
+            .iter()
+            .map(|one| format!("{}: {} instances, before {}\n", one.component, one.to, one.from))
+            .collect()
     })?;
     if !args.wait {
         return Ok(());
@@ -46,9 +49,13 @@ pub async fn stop(session: &Session, args: ComponentArgs) -> Result<(), Failure>
     let () = client.change(Method::POST, &in_app(&at, "/stop"), Some(&selection)).await?;
     if args.wait.wait {
         until(&client, &at, args.wait.timeout, |status| {
-            status.components.iter().filter(|it| args.component.as_ref().is_none_or(|name| *name == it.name)).all(
-                |component| component.offline && component.tracks.iter().all(|track| track.instances.is_empty()),
-            )
+            status
+                .components
+                .iter()
+                .filter(|it| args.component.as_ref().is_none_or(|name| *name == it.name))
+                .all(|component| {
+                    component.offline && component.tracks.iter().all(|track| track.instances.is_empty())
+                })
         })
         .await?;
     }

@@ -57,7 +57,8 @@ pub async fn watch<T>(
                 let mut events = pin!(stream::events(response));
                 while let Some(event) = events.next().await {
                     let event = event?;
-                    let wrong = |error| Failure::new(Exit::Error, format!("an event is not understood: {error}"));
+                    let wrong =
+                        |error| Failure::new(Exit::Error, format!("an event is not understood: {error}"));
                     if event.kind == "problem" {
                         let problem: Problem = serde_json::from_str(&event.data).map_err(wrong)?;
                         return Err(problem.into());
@@ -88,11 +89,11 @@ fn state(state: AppState) -> Text {
 
 fn table(output: Output, apps: &[AppStatus]) -> String {
     let rows = apps.iter().map(|app| {
-        let current = app.current.as_ref().map_or_else(|| "-".to_owned(), |release| release.number.to_string());
-        let (ready, desired) = app
-            .components
-            .iter()
-            .fold((0, 0), |(ready, desired), component| (ready + component.ready, desired + component.desired));
+        let current =
+            app.current.as_ref().map_or_else(|| "-".to_owned(), |release| release.number.to_string());
+        let (ready, desired) = app.components.iter().fold((0, 0), |(ready, desired), component| {
+            (ready + component.ready, desired + component.desired)
+        });
         vec![
             app.at.app.to_string().into(),
             state(app.state),
@@ -112,7 +113,8 @@ fn addresses(app: &AppStatus) -> String {
 
 fn details(output: Output, status: &AppStatus) -> String {
     let now = Timestamp::now();
-    let current = status.current.as_ref().map_or_else(String::new, |release| format!(", release {}", release.number));
+    let current =
+        status.current.as_ref().map_or_else(String::new, |release| format!(", release {}", release.number));
     let word = state(status.state);
     let mut text = format!("{}: {}{current}\n", status.at, output.paint(&word.text, word.tone));
     for reason in &status.reasons {
@@ -120,13 +122,15 @@ fn details(output: Output, status: &AppStatus) -> String {
     }
     if let Some(rollout) = &status.rollout {
         let paused = if rollout.paused { ", paused" } else { "" };
-        let reason = rollout.reason.as_ref().map_or_else(String::new, |reason| format!(": {}", printable(reason)));
+        let reason =
+            rollout.reason.as_ref().map_or_else(String::new, |reason| format!(": {}", printable(reason)));
         text.push_str(&format!("release {} is {}{paused}{reason}\n", rollout.release, rollout.state));
     }
     if !status.components.is_empty() {
         let rows = status.components.iter().flat_map(|component| {
             component.tracks.iter().map(|track| {
-                let step = track.step.map_or_else(String::new, |(step, steps)| format!("step {step} of {steps}"));
+                let step =
+                    track.step.map_or_else(String::new, |(step, steps)| format!("step {step} of {steps}"));
                 vec![
                     format!("{}@{}", component.name, track.cluster).into(),
                     ready(component),
@@ -146,13 +150,20 @@ fn details(output: Output, status: &AppStatus) -> String {
             }
         }
     }
-    let instances: Vec<&InstanceStatus> =
-        status.components.iter().flat_map(|component| &component.tracks).flat_map(|track| &track.instances).collect();
+    let instances: Vec<&InstanceStatus> = status
+        .components
+        .iter()
+        .flat_map(|component| &component.tracks)
+        .flat_map(|track| &track.instances)
+        .collect();
     if !instances.is_empty() {
         let rows = instances.iter().map(|instance| {
             vec![
                 instance.id.to_string().into(),
-                instance.release.map_or_else(|| instance.revision.to_string(), |number| number.to_string()).into(),
+                instance
+                    .release
+                    .map_or_else(|| instance.revision.to_string(), |number| number.to_string())
+                    .into(),
                 phase(instance.phase),
                 instance.restarts.into(),
                 instance.started_at.map_or_else(String::new, |then| age(then, now)).into(),
@@ -160,7 +171,9 @@ fn details(output: Output, status: &AppStatus) -> String {
             ]
         });
         text.push('\n');
-        text.push_str(&output.table(&["INSTANCE", "RELEASE", "PHASE", "RESTARTS", "AGE", "WHY"], rows.collect()));
+        text.push_str(
+            &output.table(&["INSTANCE", "RELEASE", "PHASE", "RESTARTS", "AGE", "WHY"], rows.collect()),
+        );
     }
     if !status.routes.is_empty() {
         let rows = status.routes.iter().map(|route| {
