@@ -3,6 +3,7 @@
 //!
 //! As `containers.rs`, this program is the embedding program of the runtime at the same time, and has a `main` of its own.
 
+#[allow(clippy::unused_self)] // fixtures answer as their traits ask
 mod machine {
     pub(crate) mod behaviour;
     pub(crate) mod conformance;

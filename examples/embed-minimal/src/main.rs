@@ -42,11 +42,11 @@ async fn run() -> anyhow::Result<()> {
         let routes = json!([{ "name": "main", "component": "web" }]);
         let spec = serde_json::from_value(json!({ "components": [web], "routes": routes }))?;
         let release = session.deploy(&at, Deploy::spec(spec)).await?;
-        let outcome = session.wait_released(&at, release.number, Duration::from_secs(60)).await?;
+        let outcome = session.wait_released(&at, release.number, Duration::from_mins(1)).await?;
         println!("release {} of {image}: {outcome:?}", release.number);
     }
     let back = session.rollback(&at, RollbackTarget::Previous, Keep::Nothing).await?;
-    let outcome = session.wait_released(&at, back.number, Duration::from_secs(60)).await?;
+    let outcome = session.wait_released(&at, back.number, Duration::from_mins(1)).await?;
     println!("release {}, a rollback: {outcome:?}", back.number);
     println!("{}", serde_json::to_string_pretty(&session.status(&at).await?)?);
     platform.shutdown().await;

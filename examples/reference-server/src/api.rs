@@ -54,6 +54,7 @@ fn routes() -> Routes {
 
 /// The OpenAPI document.
 #[cfg(test)]
+#[allow(dead_code, reason = "for the snapshot of the document, which comes with the tests of the interface")]
 fn openapi() -> serde_json::Value {
     document::document(&routes().operations)
 }
