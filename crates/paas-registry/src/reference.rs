@@ -82,11 +82,13 @@ impl Reference {
         }
     }
 
-    /// The short form that people type: without `docker.io/` and `library/`.
+    /// The short form that people type: without `docker.io/` and `library/`, where that means the same.
     pub fn familiar(&self) -> String {
         let full = self.to_string();
         let short = full.strip_prefix("docker.io/").unwrap_or(&full);
-        short.strip_prefix("library/").filter(|_| short.len() < full.len()).unwrap_or(short).to_owned()
+        let shorter = short.strip_prefix("library/").unwrap_or(short);
+        let same = |text: &&str| text.parse::<Self>().is_ok_and(|parsed| parsed == *self);
+        [shorter, short].into_iter().find(same).unwrap_or(&full).to_owned()
     }
 
     /// Whether the registry is on this machine: `localhost`, a loopback address, with or without a port.

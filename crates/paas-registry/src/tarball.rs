@@ -147,11 +147,11 @@ impl<R: Read> TarReader<R> {
             xattrs: extensions.xattrs,
             offset: self.offset,
         };
+        // An offset beyond i64 is one that no file has; it also keeps all sums below from overflowing.
+        let whole = size.checked_next_multiple_of(BLOCK as u64).filter(|whole| i64::try_from(*whole).is_ok());
+        let whole = whole.ok_or_else(|| self.corrupt("an entry states an impossible size".to_owned()))?;
         self.content = size;
-        self.padding = size.next_multiple_of(BLOCK as u64).wrapping_sub(size);
-        if size.checked_add(BLOCK as u64).is_none() {
-            return Err(self.corrupt("an entry states an impossible size".to_owned()));
-        }
+        self.padding = whole - size;
         Ok(entry)
     }
 

@@ -398,6 +398,7 @@ impl<'a> Tree<'a> {
 }
 
 pub(super) fn open_beneath(root: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let path = if path.is_empty() { b"." } else { path };
     loop {
         match fs::openat2(root, path, DIRECTORY, Mode::empty(), BENEATH) {
             // The kernel says so when something was renamed meanwhile, anywhere.
