@@ -1,5 +1,8 @@
 //! Pulling from Debian's `docker-registry`, a registry that is not ours.
 
+#![allow(clippy::unwrap_used)] // a failure of what a test sets up is a failure of the test
+
+use std::fmt::Write as _;
 use std::fs;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -34,7 +37,7 @@ impl Server {
         if password {
             let file = directory.path().join("htpasswd");
             fs::write(&file, HTPASSWD).unwrap();
-            config.push_str(&format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", file.display()));
+            write!(config, "auth:\n  htpasswd:\n    realm: test\n    path: {}\n", file.display()).unwrap();
         }
         let file = directory.path().join("config.yml");
         fs::write(&file, config).unwrap();
