@@ -12,7 +12,7 @@ use crate::name::ComponentName;
 
 /// Asks something of a track; applied by [`TrackState::apply`](super::TrackState::apply).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(rename_all = "snake_case", rename_all_fields = "snake_case")]
 #[non_exhaustive]
 pub enum Command {
     /// Start a rollout: a release, or a rollback whose target is an earlier record. The same rollout and attempt again
@@ -74,7 +74,7 @@ pub enum Command {
 
 /// A rollout to start on a track.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "snake_case")]
 pub struct StartRollout {
     /// The rollout's id.
     pub rollout: RolloutId,

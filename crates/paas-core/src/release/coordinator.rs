@@ -20,7 +20,7 @@ pub use decide::coordinate;
 
 /// The rollouts of an app in an environment: at most one is active.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "snake_case")]
 pub struct Coordinator {
     /// The one that is under way.
     pub active: Option<Rollout>,
@@ -32,7 +32,7 @@ pub struct Coordinator {
 
 /// The carrying out of one release over its tracks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "snake_case")]
 pub struct Rollout {
     /// The id.
     pub id: RolloutId,
@@ -60,7 +60,7 @@ pub struct Rollout {
 
 /// One track of a rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "snake_case")]
 pub struct RolloutTrack {
     /// The track.
     pub track: TrackKey,
@@ -79,7 +79,7 @@ pub struct RolloutTrack {
 
 /// What one failed track means for the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "snake_case")]
 pub enum OnTrackFailure {
     /// All go back: those under way abort, those that committed roll back.
     #[default]
@@ -90,7 +90,7 @@ pub enum OnTrackFailure {
 
 /// Where a rollout is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "snake_case")]
 pub enum RolloutPhase {
     /// It waits for the one that is under way.
     Queued,
@@ -144,7 +144,7 @@ pub struct Coordination {
 
 /// Something worth recording about a rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(rename_all = "snake_case", rename_all_fields = "snake_case")]
 #[non_exhaustive]
 pub enum RolloutEvent {
     /// The phase changed.

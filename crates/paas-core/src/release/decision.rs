@@ -29,7 +29,7 @@ pub struct Decision {
 /// A write to a backend. Acts are the difference of what is intended and what is observed, so a crash between storing
 /// and acting loses none: the next decision asks again for what is missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(rename_all = "snake_case", rename_all_fields = "snake_case")]
 pub enum Act {
     /// Create the revision's set with this count. One that exists already is left as it is: the next view shows what is
     /// missing.
@@ -100,7 +100,7 @@ impl Act {
 
 /// Something worth recording.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(rename_all = "snake_case", rename_all_fields = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
     /// A rollout was started.

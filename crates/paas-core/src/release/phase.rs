@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where a track is. What holds it, and its clock, are kept apart from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(rename_all = "snake_case", rename_all_fields = "snake_case")]
 pub enum Phase {
     /// The stable revision, if there is one, serves everything; no rollout has happened yet.
     Idle,
@@ -46,7 +46,7 @@ pub enum Phase {
 
 /// How far a step is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// Raising the side that will gain traffic.
     Scale,
@@ -73,7 +73,7 @@ impl Stage {
 
 /// How far the way back is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "snake_case")]
 pub enum AbortStage {
     /// Bringing the stable revision back to its capacity.
     RestoreCapacity,

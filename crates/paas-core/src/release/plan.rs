@@ -48,7 +48,7 @@ pub struct Plan {
 
 /// How a plan exchanges instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Old and new run side by side, within surge and unavailability.
     SideBySide,
@@ -75,7 +75,7 @@ pub struct Step {
 
 /// How many instances of the new revision a step reaches, for today's declared count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "snake_case")]
 pub enum Reach {
     /// The sum of these batches: counts stay and cap at the declared count; a percentage rounds up, and below 100 %
     /// leaves at least one old instance.
@@ -100,7 +100,7 @@ impl Reach {
 
 /// How a step shares traffic out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Share {
     /// In proportion to the instances of both revisions.
@@ -116,7 +116,7 @@ pub struct Bake {
 
 /// What a finished step waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "snake_case")]
 pub enum StepHold {
     /// So much time.
     Pause(Seconds),

@@ -18,7 +18,7 @@ use crate::name::{ComponentName, TrackKey};
 /// All that is kept of a track between two decisions. It is stored by compare-and-set *before* the acts of the decision
 /// that made it are carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "snake_case")]
 pub struct TrackState {
     /// Which track.
     pub track: TrackKey,
@@ -58,7 +58,7 @@ pub struct TrackState {
 
 /// One rollout, as far as it concerns this track.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "snake_case")]
 pub struct TrackRollout {
     /// The rollout's id.
     pub id: RolloutId,
@@ -90,7 +90,7 @@ pub struct TrackRollout {
 
 /// Who gives a track's commit free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "snake_case")]
 pub enum CommitMode {
     /// The track commits when it is ready to.
     Independent,
@@ -103,7 +103,7 @@ pub enum CommitMode {
 
 /// Who decides how many instances a track has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "snake_case")]
 pub enum CountOwner {
     /// The engine writes the declared count.
     #[default]
@@ -115,7 +115,7 @@ pub enum CountOwner {
 
 /// What a detaching track leaves behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "snake_case")]
 pub enum Detach {
     /// Nothing: routes are restored, instances ended and sets removed.
     Delete,
@@ -125,7 +125,7 @@ pub enum Detach {
 
 /// A revision's instances, as intended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "snake_case")]
 pub struct RevisionState {
     /// The intended count.
     pub desired: u32,
@@ -139,7 +139,7 @@ pub struct RevisionState {
 
 /// Something that keeps a rollout from advancing. It stops neither an abort nor a scale event nor a repair.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Hold {
     /// A user asked for a pause.
@@ -178,7 +178,7 @@ impl fmt::Display for Hold {
 
 /// Why a rollout went back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AbortReason {
     /// A user asked for it, and what they said.
@@ -218,7 +218,7 @@ impl fmt::Display for AbortReason {
 
 /// The clock of progress: it runs only in phases that owe progress and only while nothing holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "snake_case")]
 pub struct ProgressClock {
     /// Past this instant, time is out; `None` while the clock does not run.
     pub deadline: Option<Timestamp>,
@@ -232,7 +232,7 @@ pub struct ProgressClock {
 
 /// What counts as progress: any of them better than ever before in this phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "snake_case")]
 pub struct Marks {
     /// The most instances of the gaining side.
     pub updated: u32,

@@ -95,7 +95,7 @@ pub struct Refusal {
 
 /// A run to completion, as observed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "snake_case")]
 pub enum RunView {
     /// It has been started and has not ended.
     Running,
@@ -109,7 +109,7 @@ pub enum RunView {
 
 /// What a bake said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Not said yet.
     Pending,

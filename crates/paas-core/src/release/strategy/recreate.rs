@@ -10,7 +10,7 @@ use crate::release::plan::{Mode, Plan, PlanError, Reach, Share, Step};
 /// Ends all old instances, then starts the new ones: for components of which two versions must never run at once. It
 /// interrupts, and says so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "snake_case", deny_unknown_fields, default)]
 pub struct Recreate {}
 
 impl Strategy for Recreate {

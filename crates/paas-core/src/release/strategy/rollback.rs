@@ -11,7 +11,7 @@ use crate::release::plan::{Plan, PlanError, Reach, Share, Step};
 /// One step to everything, without bake or hold: all instances of the target at once beside the old ones, as far as
 /// the surge lets them, then the traffic, then the commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "snake_case", deny_unknown_fields, default)]
 pub struct RollbackJump {
     /// How many instances more than declared may run meanwhile; as many as are declared, if nothing is said.
     pub max_surge: Amount,

@@ -22,7 +22,7 @@ use crate::release::plan::{Plan, PlanError, Reach, Share, Step, StepHold};
 /// assert_eq!(reached, [1, 4, 10]);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "snake_case", deny_unknown_fields, default)]
 pub struct RollingByBatches {
     /// The batches, as counts or percentages of the declared count; whatever remains is one last batch.
     pub batches: Vec<Amount>,

@@ -9,7 +9,7 @@ use crate::release::plan::{Mode, Plan, PlanError, Reach, Share, Step};
 
 /// A job that belongs to the release: it is started once per attempt, and its exit status decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "snake_case", deny_unknown_fields, default)]
 pub struct RunOnce {
     /// How long the run may take; an hour unless said otherwise.
     pub deadline: Seconds,
@@ -41,7 +41,7 @@ impl Strategy for RunOnce {
 
 /// A release that only replaces what runs next: for scheduled jobs, and for components that are being removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "snake_case", deny_unknown_fields, default)]
 pub struct TakeNote {}
 
 impl Strategy for TakeNote {
