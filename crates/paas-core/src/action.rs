@@ -27,8 +27,7 @@ mod scale;
 mod stream;
 mod work;
 
-use std::future::Future;
-
+use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -60,7 +59,7 @@ pub use stream::{ReadEvents, ReadLogs, UseExec};
 pub use work::Work;
 
 pub(crate) use deploy::render::secret_refs;
-pub(crate) use perform::{AuditTrail, Denials, perform};
+pub(crate) use perform::{AuditTrail, Call, Denials, perform};
 pub(crate) use route::merged as merged_routes;
 
 /// How an action is carried out and recorded.
@@ -78,9 +77,10 @@ pub enum Effect {
 ///
 /// [`Action::run`] may be called several times for one request, when others changed what it had read: it must have no
 /// effect but the changes that it leaves in its [`Work`].
+#[async_trait]
 pub trait Action: Send + Sync {
     /// What it answers. The answer is stored with the request id, so it must never hold a secret.
-    type Output: Serialize + DeserializeOwned + Send;
+    type Output: Serialize + DeserializeOwned + Send + Sync;
 
     /// The name in audit records, such as `app.deploy`.
     const NAME: &'static str;
@@ -128,7 +128,7 @@ pub trait Action: Send + Sync {
     }
 
     /// Prepares the changes and the answer.
-    fn run(&self, work: &mut Work<'_>) -> impl Future<Output = Result<Self::Output>> + Send;
+    async fn run(&self, work: &mut Work<'_>) -> Result<Self::Output>;
 }
 
 /// How a single request is carried out.

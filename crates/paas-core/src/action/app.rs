@@ -1,5 +1,6 @@
 //! Applications.
 
+use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -49,6 +50,7 @@ pub struct CreateApp {
     pub new: NewApp,
 }
 
+#[async_trait]
 impl Action for CreateApp {
     type Output = Versioned<AppRecord>;
     const NAME: &'static str = "app.create";
@@ -100,6 +102,7 @@ pub struct GetApp {
     pub app: AppRef,
 }
 
+#[async_trait]
 impl Action for GetApp {
     type Output = Versioned<AppInfo>;
     const NAME: &'static str = "app.get";
@@ -141,6 +144,7 @@ pub struct ListApps {
     pub page: PageOptions,
 }
 
+#[async_trait]
 impl Action for ListApps {
     type Output = ListPage<Versioned<AppRecord>>;
     const NAME: &'static str = "app.list";
@@ -177,6 +181,7 @@ pub struct Status {
     pub at: AppEnv,
 }
 
+#[async_trait]
 impl Action for Status {
     type Output = AppStatus;
     const NAME: &'static str = "app.status";
@@ -208,6 +213,7 @@ pub struct ListStatus {
     pub page: PageOptions,
 }
 
+#[async_trait]
 impl Action for ListStatus {
     type Output = ListPage<AppStatus>;
     const NAME: &'static str = "app.list_status";

@@ -1,5 +1,6 @@
 //! The audit trail as people read it.
 
+use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -32,6 +33,7 @@ pub struct ReadAudit {
     pub page: PageOptions,
 }
 
+#[async_trait]
 impl Action for ReadAudit {
     type Output = AuditPage;
     const NAME: &'static str = "audit.read";

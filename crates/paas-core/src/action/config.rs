@@ -8,6 +8,8 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use async_trait::async_trait;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -162,6 +164,7 @@ pub struct SetConfig {
     pub change: ConfigChange,
 }
 
+#[async_trait]
 impl Action for SetConfig {
     type Output = ConfigWritten;
     const NAME: &'static str = "config.set";

@@ -1,5 +1,6 @@
 //! Steering what is there: a release under way, and whether the application is online.
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::deploy::rollout::{self, Steer};
@@ -16,6 +17,13 @@ const REASON_MAX: usize = 1_000;
 /// What the actions that steer a release have in common.
 macro_rules! steer_action {
     ($(#[$doc:meta])* $name:ident, $text:literal, |$self:ident| $steer:expr, $detail:expr) => {
+        impl $name {
+            fn steer(&$self) -> Steer {
+                $steer
+            }
+        }
+
+        #[async_trait]
         impl Action for $name {
             type Output = ();
             const NAME: &'static str = $text;
@@ -29,8 +37,8 @@ macro_rules! steer_action {
                 Scope::AppEnv(self.at.clone())
             }
 
-            fn validate(&$self, faults: &mut Vec<Fault>) {
-                if let Steer::Abort { reason } = $steer
+            fn validate(&self, faults: &mut Vec<Fault>) {
+                if let Steer::Abort { reason } = self.steer()
                     && reason.chars().count() > REASON_MAX
                 {
                     faults.push(Fault::new("reason", format!("has more than {REASON_MAX} characters")));
@@ -41,8 +49,8 @@ macro_rules! steer_action {
                 $detail
             }
 
-            async fn run(&$self, work: &mut Work<'_>) -> Result<()> {
-                rollout::steer(work, &$self.at, $steer).await
+            async fn run(&self, work: &mut Work<'_>) -> Result<()> {
+                rollout::steer(work, &self.at, self.steer()).await
             }
         }
     };
@@ -144,6 +152,7 @@ pub struct StopApp {
     pub component: Option<ComponentName>,
 }
 
+#[async_trait]
 impl Action for StopApp {
     type Output = ();
     const NAME: &'static str = "app.stop";
@@ -175,6 +184,7 @@ pub struct StartApp {
     pub component: Option<ComponentName>,
 }
 
+#[async_trait]
 impl Action for StartApp {
     type Output = ();
     const NAME: &'static str = "app.start";

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use async_trait::async_trait;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -87,6 +89,7 @@ pub struct PreviewDelete {
     pub at: AppEnv,
 }
 
+#[async_trait]
 impl Action for PreviewDelete {
     type Output = DeletionPreview;
     const NAME: &'static str = "app.preview_delete";
@@ -120,6 +123,7 @@ pub struct DeleteAppEnv {
     pub confirm: String,
 }
 
+#[async_trait]
 impl Action for DeleteAppEnv {
     type Output = DeletionPreview;
     const NAME: &'static str = "app.delete_from_env";
@@ -166,6 +170,7 @@ pub struct DeleteApp {
     pub confirm: String,
 }
 
+#[async_trait]
 impl Action for DeleteApp {
     type Output = Vec<DeletionPreview>;
     const NAME: &'static str = "app.delete";

@@ -10,6 +10,8 @@ pub(crate) mod rollout;
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -118,6 +120,7 @@ pub struct DeployApp {
     pub deploy: Deploy,
 }
 
+#[async_trait]
 impl Action for DeployApp {
     type Output = ReleaseStarted;
     const NAME: &'static str = "app.deploy";

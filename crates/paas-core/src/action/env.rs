@@ -1,5 +1,6 @@
 //! Environments.
 
+use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -90,6 +91,7 @@ impl CreateEnv {
     }
 }
 
+#[async_trait]
 impl Action for CreateEnv {
     type Output = Versioned<Environment>;
     const NAME: &'static str = "env.create";
@@ -151,6 +153,7 @@ pub struct UpdateEnv {
     pub change: EnvChange,
 }
 
+#[async_trait]
 impl Action for UpdateEnv {
     type Output = Versioned<Environment>;
     const NAME: &'static str = "env.update";
@@ -222,6 +225,7 @@ pub struct DeleteEnv {
     pub env: EnvRef,
 }
 
+#[async_trait]
 impl Action for DeleteEnv {
     type Output = ();
     const NAME: &'static str = "env.delete";
@@ -273,6 +277,7 @@ pub struct GetEnv {
     pub env: EnvRef,
 }
 
+#[async_trait]
 impl Action for GetEnv {
     type Output = Versioned<Environment>;
     const NAME: &'static str = "env.get";
@@ -305,6 +310,7 @@ pub struct ListEnvs {
     pub page: PageOptions,
 }
 
+#[async_trait]
 impl Action for ListEnvs {
     type Output = ListPage<Versioned<Environment>>;
     const NAME: &'static str = "env.list";

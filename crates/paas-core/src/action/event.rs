@@ -1,5 +1,6 @@
 //! Events that are kept.
 
+use async_trait::async_trait;
 use serde_json::Value;
 
 use super::{Action, Effect, ListPage, PageOptions, Work};
@@ -18,6 +19,7 @@ pub struct ListEvents {
     pub page: PageOptions,
 }
 
+#[async_trait]
 impl Action for ListEvents {
     type Output = ListPage<EventRecord>;
     const NAME: &'static str = "events.list";

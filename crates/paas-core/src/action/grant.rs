@@ -1,5 +1,6 @@
 //! Who has which role.
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::{Action, Effect, ListPage, PageOptions, Versioned, Work};
@@ -28,6 +29,7 @@ pub struct GrantRole {
     pub scope: Scope,
 }
 
+#[async_trait]
 impl Action for GrantRole {
     type Output = Versioned<Grant>;
     const NAME: &'static str = "role.grant";
@@ -100,6 +102,7 @@ pub struct RevokeGrant {
     pub scope: Scope,
 }
 
+#[async_trait]
 impl Action for RevokeGrant {
     type Output = ();
     const NAME: &'static str = "role.revoke";
@@ -164,6 +167,7 @@ pub struct ListGrants {
     pub page: PageOptions,
 }
 
+#[async_trait]
 impl Action for ListGrants {
     type Output = ListPage<Versioned<Grant>>;
     const NAME: &'static str = "role.list";

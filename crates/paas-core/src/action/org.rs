@@ -1,5 +1,6 @@
 //! Organisations.
 
+use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -54,6 +55,7 @@ pub struct OrgChange {
 #[derive(Debug, Clone)]
 pub struct CreateOrg(pub NewOrg);
 
+#[async_trait]
 impl Action for CreateOrg {
     type Output = Versioned<Organization>;
     const NAME: &'static str = "org.create";
@@ -100,6 +102,7 @@ pub struct UpdateOrg {
     pub change: OrgChange,
 }
 
+#[async_trait]
 impl Action for UpdateOrg {
     type Output = Versioned<Organization>;
     const NAME: &'static str = "org.update";
@@ -148,6 +151,7 @@ pub struct DeleteOrg {
     pub org: OrgName,
 }
 
+#[async_trait]
 impl Action for DeleteOrg {
     type Output = ();
     const NAME: &'static str = "org.delete";
@@ -213,6 +217,7 @@ pub struct GetOrg {
     pub org: OrgName,
 }
 
+#[async_trait]
 impl Action for GetOrg {
     type Output = Versioned<Organization>;
     const NAME: &'static str = "org.get";
@@ -243,6 +248,7 @@ pub struct ListOrgs {
     pub page: PageOptions,
 }
 
+#[async_trait]
 impl Action for ListOrgs {
     type Output = ListPage<Versioned<Organization>>;
     const NAME: &'static str = "org.list";

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,7 @@ pub struct ListReleases {
     pub page: PageOptions,
 }
 
+#[async_trait]
 impl Action for ListReleases {
     type Output = ListPage<ReleaseSummary>;
     const NAME: &'static str = "release.list";
@@ -110,6 +112,7 @@ pub struct GetRelease {
     pub number: ReleaseNumber,
 }
 
+#[async_trait]
 impl Action for GetRelease {
     type Output = Release;
     const NAME: &'static str = "release.get";
@@ -168,6 +171,7 @@ pub struct DiffReleases {
     pub to: ReleaseNumber,
 }
 
+#[async_trait]
 impl Action for DiffReleases {
     type Output = Diff;
     const NAME: &'static str = "release.diff";

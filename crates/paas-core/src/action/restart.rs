@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::deploy::render::Rendered;
@@ -23,6 +24,7 @@ pub struct RestartApp {
     pub component: Option<ComponentName>,
 }
 
+#[async_trait]
 impl Action for RestartApp {
     type Output = ReleaseStarted;
     const NAME: &'static str = "app.restart";

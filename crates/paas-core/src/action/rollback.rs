@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -57,6 +59,7 @@ pub struct RollbackApp {
     pub rollback: Rollback,
 }
 
+#[async_trait]
 impl Action for RollbackApp {
     type Output = ReleaseStarted;
     const NAME: &'static str = "app.rollback";

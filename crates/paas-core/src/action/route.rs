@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use async_trait::async_trait;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -68,6 +70,7 @@ async fn change(
 /// What the three changes of access points have in common.
 macro_rules! route_action {
     ($name:ident, $text:literal, $self:ident, $detail:expr, $edit:expr) => {
+        #[async_trait]
         impl Action for $name {
             type Output = RoutesView;
             const NAME: &'static str = $text;
@@ -154,6 +157,7 @@ pub struct GetRoutes {
     pub at: AppEnv,
 }
 
+#[async_trait]
 impl Action for GetRoutes {
     type Output = RoutesView;
     const NAME: &'static str = "route.get";

@@ -1,5 +1,6 @@
 //! One-off commands: a run with a component's image, configuration and limits, beside its instances.
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::deploy::rollout;
@@ -24,6 +25,7 @@ pub struct RunCommand {
     pub command: Option<Vec<String>>,
 }
 
+#[async_trait]
 impl Action for RunCommand {
     type Output = RunRecord;
     const NAME: &'static str = "exec.start_run";
@@ -114,6 +116,7 @@ pub struct GetRun {
     pub id: InstanceId,
 }
 
+#[async_trait]
 impl Action for GetRun {
     type Output = RunRecord;
     const NAME: &'static str = "exec.get_run";
@@ -146,6 +149,7 @@ pub struct ListRuns {
     pub page: PageOptions,
 }
 
+#[async_trait]
 impl Action for ListRuns {
     type Output = ListPage<RunRecord>;
     const NAME: &'static str = "exec.list_runs";
@@ -182,6 +186,7 @@ pub struct StopRun {
     pub id: InstanceId,
 }
 
+#[async_trait]
 impl Action for StopRun {
     type Output = ();
     const NAME: &'static str = "exec.stop_run";

@@ -1,5 +1,6 @@
 //! Numbers of instances. They are in force at once and survive releases.
 
+use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -43,6 +44,7 @@ pub struct ScaleApp {
     pub count: u32,
 }
 
+#[async_trait]
 impl Action for ScaleApp {
     type Output = Scaled;
     const NAME: &'static str = "app.scale";

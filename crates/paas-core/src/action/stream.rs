@@ -1,5 +1,6 @@
 //! The permissions of what answers in a stream: the stream itself begins after the action.
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::{Action, Effect, Work};
@@ -34,6 +35,7 @@ pub struct ReadLogs {
     pub component: ComponentName,
 }
 
+#[async_trait]
 impl Action for ReadLogs {
     type Output = ();
     const NAME: &'static str = "logs.read";
@@ -67,6 +69,7 @@ pub struct UseExec {
     pub command: Vec<String>,
 }
 
+#[async_trait]
 impl Action for UseExec {
     type Output = ();
     const NAME: &'static str = "exec.run";
@@ -105,6 +108,7 @@ pub struct ReadEvents {
     pub scope: Scope,
 }
 
+#[async_trait]
 impl Action for ReadEvents {
     type Output = ();
     const NAME: &'static str = "events.read";

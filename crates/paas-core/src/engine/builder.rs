@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
+use futures::future::BoxFuture;
+
 use super::{Changes, Collections, EventLog, Grant, LeaseOptions, Platform, Services, Stored};
 use crate::action::{AuditTrail, Denials};
 use crate::clock::{Clock, Ids, RandomIds, SystemClock};
@@ -157,7 +159,12 @@ impl PlatformBuilder {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] if a port is missing, and those of the store.
-    pub async fn build(self) -> Result<Platform> {
+    pub fn build(self) -> BoxFuture<'static, Result<Platform>> {
+        // Boxed, so that the reconcilers are compiled here and not in every crate that builds a platform.
+        Box::pin(self.compose())
+    }
+
+    async fn compose(self) -> Result<Platform> {
         let missing = |what: &'static str, remedy: &'static str| {
             Err(Error::new(ErrorKind::Invalid, format!("build a platform without a {what}"))
                 .with_remedy(remedy))

@@ -7,7 +7,7 @@ mod streams;
 use std::sync::Arc;
 
 use super::Services;
-use crate::action::{Action, RequestOptions, perform};
+use crate::action::{Action, Call, RequestOptions, perform};
 use crate::error::Result;
 use crate::tenancy::Actor;
 
@@ -50,7 +50,9 @@ impl Session {
     ///   changed since [`RequestOptions::expected_revision`], or the request id belongs to another request.
     /// - What the action itself and the ports answer.
     pub async fn perform<A: Action>(&self, action: A) -> Result<A::Output> {
-        perform(&self.services, &self.actor, &self.options, &action).await
+        let mut call = Call::new(action);
+        perform(&self.services, &self.actor, &self.options, &mut call).await?;
+        Ok(call.into_output())
     }
 
     /// The same with options of its own.
@@ -58,6 +60,6 @@ impl Session {
     /// # Errors
     /// Those of [`Session::perform`].
     pub async fn perform_with<A: Action>(&self, action: A, options: RequestOptions) -> Result<A::Output> {
-        perform(&self.services, &self.actor, &options, &action).await
+        self.with(options).perform(action).await
     }
 }

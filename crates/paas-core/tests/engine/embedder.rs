@@ -30,6 +30,7 @@ impl Record for Note {
 /// An embedder's own action.
 struct WriteNote(&'static str);
 
+#[async_trait]
 impl Action for WriteNote {
     type Output = String;
     const NAME: &'static str = "note.write";

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use paas_core::action::{Action, Effect, ListPage, PageOptions, Work};
 use paas_core::engine::{Collections, Record as _};
@@ -67,6 +68,7 @@ pub struct CreateToken {
     pub hash: String,
 }
 
+#[async_trait]
 impl Action for CreateToken {
     type Output = TokenView;
     const NAME: &'static str = "token.create";
@@ -118,6 +120,7 @@ pub struct ListTokens {
     pub page: PageOptions,
 }
 
+#[async_trait]
 impl Action for ListTokens {
     type Output = ListPage<TokenView>;
     const NAME: &'static str = "token.list";
@@ -163,6 +166,7 @@ pub struct RevokeToken {
     pub id: String,
 }
 
+#[async_trait]
 impl Action for RevokeToken {
     type Output = ();
     const NAME: &'static str = "token.revoke";

@@ -1,5 +1,6 @@
 //! Secrets: set, unset and revoked. A value goes from here to the key ring and nowhere else.
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::{ConfigWritten, Draft, VALUE_MAX, check_name};
@@ -41,6 +42,7 @@ impl SetSecret {
     }
 }
 
+#[async_trait]
 impl Action for SetSecret {
     type Output = ConfigWritten;
     const NAME: &'static str = "secret.set";
@@ -133,6 +135,7 @@ pub struct UnsetSecret {
     pub name: String,
 }
 
+#[async_trait]
 impl Action for UnsetSecret {
     type Output = ConfigWritten;
     const NAME: &'static str = "secret.unset";
@@ -180,6 +183,7 @@ pub struct RevokeSecret {
     pub version: u64,
 }
 
+#[async_trait]
 impl Action for RevokeSecret {
     type Output = ();
     const NAME: &'static str = "secret.revoke";

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -87,6 +88,7 @@ pub struct GetConfig {
     pub version: Option<u64>,
 }
 
+#[async_trait]
 impl Action for GetConfig {
     type Output = ConfigView;
     const NAME: &'static str = "config.get";
@@ -158,6 +160,7 @@ pub struct ListConfigHistory {
     pub page: PageOptions,
 }
 
+#[async_trait]
 impl Action for ListConfigHistory {
     type Output = ListPage<ConfigSummary>;
     const NAME: &'static str = "config.history";

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::action::Action;
+use super::Callable;
 use crate::engine::{Changes, RequestRecord, Services, canonical_json};
 use crate::error::{Error, ErrorKind, Result};
 use crate::port::{DocumentKey, Revision};
@@ -35,25 +35,25 @@ pub(super) enum Known {
 }
 
 impl Request {
-    pub(super) async fn new<A: Action>(
+    pub(super) async fn new(
         services: &Services,
         actor: &Actor,
         id: &str,
-        action: &A,
+        call: &dyn Callable,
     ) -> Result<Self> {
         if !is_valid_id(id) {
             return Err(Error::new(ErrorKind::Invalid, "read the id of a request")
                 .with_remedy("Use 1 to 200 printable ASCII characters without spaces, such as a UUID."));
         }
         let mut secrets = Vec::new();
-        for secret in action.secrets() {
+        for secret in call.secrets() {
             secrets.push(services.key_ring().fingerprint(secret).await?);
         }
-        let input = json!([A::NAME, action.scope(), action.input(), secrets]);
+        let input = json!([call.name(), call.scope(), call.input(), secrets]);
         let record = RequestRecord {
             actor: actor.id().to_owned(),
             id: id.to_owned(),
-            action: A::NAME.to_owned(),
+            action: call.name().to_owned(),
             input: hex::encode(Sha256::digest(canonical_json(&input))),
             answer: Value::Null,
             at: Timestamp::UNIX_EPOCH,

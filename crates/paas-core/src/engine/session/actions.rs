@@ -2,6 +2,8 @@
 
 #![allow(clippy::wildcard_imports, reason = "it uses every action")]
 
+use futures::future::BoxFuture;
+
 use super::Session;
 use crate::action::*;
 use crate::engine::{AppRecord, AppStatus, EventRecord, Grant, RunRecord};
@@ -11,7 +13,8 @@ use crate::name::{AppEnv, AppRef, ComponentName, EnvRef, OrgName, RouteName};
 use crate::port::{InstanceId, Role, Scope, SecretValue};
 use crate::tenancy::Actor;
 
-/// A method that performs one action.
+/// A method that performs one action. Its future is boxed, so that it is compiled here and not in every crate that
+/// awaits it.
 macro_rules! methods {
     ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) -> $output:ty = $action:expr;)*) => {
         $(
@@ -19,8 +22,8 @@ macro_rules! methods {
             ///
             /// # Errors
             /// Those of [`Session::perform`].
-            pub async fn $name(&self, $($arg: $type),*) -> Result<$output> {
-                self.perform($action).await
+            pub fn $name(&self, $($arg: $type),*) -> BoxFuture<'_, Result<$output>> {
+                Box::pin(self.perform($action))
             }
         )*
     };
