@@ -19,6 +19,7 @@ use tracing::debug;
 pub use instance::{Instance, InstanceStatus};
 pub use leftovers::Sweep;
 pub use logs::{LogOptions, LogRecord, LogStream};
+pub(crate) use logs::{Record, Source, Tail};
 
 use crate::{
     Error, ErrorKind, Exit, Failure, Host, InstanceId, InstanceSpec, Result, Secrets,
@@ -224,6 +225,15 @@ impl Instances {
     /// What the system said.
     pub fn logs(&self, id: &InstanceId, options: LogOptions) -> Result<LogStream> {
         logs::open(&self.dir(id), options)
+    }
+
+    /// What an instance says, from the beginning; with what is to come, or only so far.
+    pub(crate) fn log(&self, id: &InstanceId, follow: bool) -> Result<Tail> {
+        let dir = self.dir(id);
+        if follow {
+            return Tail::following(&dir);
+        }
+        Tail::so_far(&dir).map_err(|source| Error::io("read the log of an instance", source))
     }
 
     /// Removes a folder that instances wrote into, such as a volume.

@@ -90,7 +90,7 @@ fn run(dir: &InstanceDir, launch: Launch, channel: &UnixStream) -> Result<Infall
 }
 
 /// Enters the working directory, which is made if it is missing, as container engines do.
-fn enter(folder: Option<&str>, read_only: bool) -> Result<(), Failure> {
+pub(super) fn enter(folder: Option<&str>, read_only: bool) -> Result<(), Failure> {
     let folder = folder.unwrap_or("/");
     if !read_only {
         let _ = fs::create_dir_all(folder);
@@ -104,7 +104,7 @@ fn enter(folder: Option<&str>, read_only: bool) -> Result<(), Failure> {
 }
 
 /// Raising a hard limit takes a right that this process may lack, so limits are only ever lowered.
-fn limit_resources(limits: &Limits) -> Result<(), Failure> {
+pub(super) fn limit_resources(limits: &Limits) -> Result<(), Failure> {
     let hard = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(1 << 20);
     let wanted = limits.open_files.unwrap_or(1 << 16).min(hard);
     rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: Some(wanted) })

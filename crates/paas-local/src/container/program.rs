@@ -40,10 +40,10 @@ impl Environment {
         Self(all)
     }
 
-    /// Adds or replaces variables.
+    /// Adds a variable, if it is missing.
     #[must_use]
-    pub(crate) fn with(mut self, more: impl IntoIterator<Item = (String, String)>) -> Self {
-        self.0.extend(more);
+    pub(crate) fn or(mut self, name: &str, value: &str) -> Self {
+        self.0.entry(name.to_owned()).or_insert_with(|| value.to_owned());
         self
     }
 

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Error, ErrorKind, Exit, InstanceId, InstanceSpec, Result,
     shim::{Operation, ShimStatus},
-    state::InstanceDir,
+    state::{InstanceDir, does_nothing_about},
 };
 
 /// A running instance, or one that was running when it was attached to; [`exited`](Self::exited) tells.
@@ -156,6 +156,12 @@ impl Instance {
             return Err(not_running(self.id(), &exit));
         }
         self.0.shim.call::<serde_json::Value>(&Operation::Signal { number }).await.map(drop)
+    }
+
+    /// Whether its first process neither handles nor ignores a signal, which the kernel then withholds from it.
+    pub(crate) fn does_nothing_about(&self, signal: i32) -> bool {
+        let state = self.0.dir.read_state().ok().flatten();
+        state.is_some_and(|state| state.is_alive() && does_nothing_about(state.pid, signal))
     }
 
     async fn call_unless_ended(&self, operation: &Operation) -> Result<()> {

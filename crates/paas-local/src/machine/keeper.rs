@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::Shared;
 use super::error::{failure, image_failure, start_failure};
+use super::exec::Prober;
 use super::gateway::Endpoint;
 use super::set::Member;
 use super::{health, render};
@@ -286,7 +287,10 @@ impl Keeper {
         }
         let mut going = self.going.clone();
         let (tell, mut told) = mpsc::channel(8);
-        let health = health::watch(container, &self.template, was_ready, tell);
+        let (shared, template) = (self.shared.clone(), self.template.clone());
+        let prober = Prober::new(&shared, &self.key.track.component.at, &template.env);
+        let subject = health::Subject { container, template: &template, prober };
+        let health = health::watch(&subject, was_ready, tell);
         tokio::pin!(health);
         loop {
             tokio::select! {

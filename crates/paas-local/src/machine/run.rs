@@ -43,6 +43,13 @@ impl Run {
     }
 }
 
+impl Run {
+    /// Whether there is a container of it, or was.
+    pub(super) fn was_started(&self) -> bool {
+        self.container.is_some() || self.seen.phase == InstancePhase::Exited
+    }
+}
+
 impl Shared {
     pub(super) fn start_run(self: &Arc<Self>, epoch: Epoch, spec: &RunSpec) -> Result<()> {
         container_id(&spec.id, 0)

@@ -19,7 +19,7 @@ use super::{
     log::{STDERR, STDOUT},
     prepare::Running,
 };
-use crate::state::{Exit, ExitSlot, InstanceDir};
+use crate::state::{Exit, ExitSlot, InstanceDir, handles};
 
 /// More connections than the server, the gateway and a few readers of logs need.
 const MAX_CLIENTS: usize = 64;
@@ -215,16 +215,4 @@ struct Ready {
     stderr: bool,
     control: bool,
     clients: Vec<usize>,
-}
-
-/// Whether a process has a handler for a signal (proc(5), `SigCgt` of `status`). If that cannot be read, it is assumed.
-fn handles(pid: i32, signal: i32) -> bool {
-    let caught = std::fs::read_to_string(format!("/proc/{pid}/status")).ok().and_then(|status| {
-        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
-        u64::from_str_radix(mask.trim(), 16).ok()
-    });
-    match (caught, u32::try_from(signal - 1)) {
-        (Some(mask), Ok(bit)) if bit < 64 => mask & (1 << bit) != 0,
-        _ => true,
-    }
 }
