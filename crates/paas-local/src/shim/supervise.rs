@@ -21,8 +21,10 @@ use super::{
 };
 use crate::state::{Exit, ExitSlot, InstanceDir, handles};
 
-/// More connections than the server, the gateway and a few readers of logs need.
+/// More connections than the server, the gateway and some readers of logs need.
 const MAX_CLIENTS: usize = 64;
+/// The most readers of logs, so that they keep nobody else out. The others look at the log from time to time.
+const MAX_FOLLOWERS: usize = 32;
 
 struct Client {
     socket: OwnedFd,
@@ -132,6 +134,9 @@ impl Shim<'_> {
             Effect::Signal(number) => self.signal(number),
             Effect::Stop(grace) => self.stop(grace),
             Effect::Follow => {
+                if self.clients.iter().filter(|client| client.follows_log).count() >= MAX_FOLLOWERS {
+                    return false;
+                }
                 self.clients[client].follows_log = true;
                 done()
             }

@@ -11,8 +11,8 @@ use crate::{
     state::InstanceDir,
 };
 
-/// How often a log is looked at whose shim has no room for one more listener.
-const PAUSE: Duration = Duration::from_millis(200);
+/// How often a log is looked at whose shim listens to nobody more.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// A log from its beginning, and the ear that hears it grow.
 #[derive(Debug)]
