@@ -29,6 +29,9 @@ use support::ordinary_user;
 
 fn main() -> ExitCode {
     paas_local::helper_main();
+    if let Some(folder) = commands::folder_of_a_server() {
+        commands::be_a_server(&folder);
+    }
     let arguments = Arguments::from_args();
     let suites: [(&str, Vec<Promise<Fixture>>); 10] = [
         ("runtime", paas_core::runtime_conformance!(list)),

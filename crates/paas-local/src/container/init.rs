@@ -61,14 +61,16 @@ fn run(dir: &InstanceDir, launch: Launch, channel: &UnixStream) -> Result<Infall
     let held = HeldFiles::create(dir, spec.files.iter().chain(&secrets.files))?;
     rustix::process::chdir(dir.rootfs()).step("enter the root file system")?;
     rustix::process::pivot_root(".", ".").step("exchange the root")?;
-    // Absolute paths now lead into the image; the old root is the working directory, on top of the new one.
-    mounts::system(&spec, user_namespace)?;
+    // The old root is the working directory now, on top of the new one.
+    mounts::kernel(user_namespace)?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH).step("let go of the host's root")?;
+    rustix::process::chdir("/").step("enter the new root")?;
+    // From here on every path leads into the image, links and `..` included.
+    mounts::system(&spec)?;
     mounts::host_sources(sources)?;
     let identity = user::resolve(spec.user.as_deref())?;
     held.place(&identity)?;
     mounts::protect(&spec)?;
-    rustix::mount::unmount(".", UnmountFlags::DETACH).step("let go of the host's root")?;
-    rustix::process::chdir("/").step("enter the new root")?;
 
     rustix::system::sethostname(spec.id.as_str().as_bytes()).step("set the host name")?;
     limit_resources(&spec.limits)?;

@@ -33,6 +33,11 @@ impl ShimClient {
         Ok(Self { socket, idle: Mutex::new(Some(client)) })
     }
 
+    /// For an instance that has ended: nobody answers.
+    pub(super) fn of_none(socket: PathBuf) -> Self {
+        Self { socket, idle: Mutex::new(None) }
+    }
+
     pub(super) async fn call<A: DeserializeOwned>(&self, operation: &Operation) -> Result<A> {
         let mut idle = self.idle.lock().await;
         // Taken out: if this future is dropped half-way, the connection is out of step and goes with it.

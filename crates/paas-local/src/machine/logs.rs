@@ -15,7 +15,7 @@ use paas_core::port::{BoxStream, InstanceId, LogLine, LogOptions, Logs, RuntimeE
 use paas_core::{Error, ErrorKind, Result, TrackKey};
 use tokio::sync::{broadcast, mpsc};
 
-use super::keeper::container_id;
+use super::container::container_id;
 use super::{LocalMachine, Shared};
 use merge::Merge;
 

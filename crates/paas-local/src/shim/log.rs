@@ -118,19 +118,20 @@ impl Log {
     }
 
     /// Writes whole records or none of them. A full disk must neither block nor end the instance: what does not fit is
-    /// dropped and counted, and the count is written once there is room again.
+    /// dropped and counted, and the count is written with the next records for which there is room.
     fn write(&mut self, records: &Records) {
-        if self.unreported > 0 {
+        let written = if self.unreported > 0 {
             let text =
                 format!("{} bytes of output were dropped: no space left on the device", self.unreported);
-            if self.try_write(&Records::of_one("system", b'F', text.as_bytes())).is_err() {
-                self.drop_bytes(records.bytes.len());
-                return;
-            }
-            self.unreported = 0;
-        }
-        if self.try_write(records).is_err() {
-            self.drop_bytes(records.bytes.len());
+            let mut with_count = Records::of_one("system", b'F', text.as_bytes());
+            with_count.append(records);
+            self.try_write(&with_count)
+        } else {
+            self.try_write(records)
+        };
+        match written {
+            Ok(()) => self.unreported = 0,
+            Err(_) => self.drop_bytes(records.bytes.len()),
         }
     }
 
@@ -199,6 +200,11 @@ impl Records {
         let mut records = Self { bytes: Vec::with_capacity(text.len() + 48), lines: 0 };
         records.push(stream, tag, text);
         records
+    }
+
+    fn append(&mut self, more: &Self) {
+        self.bytes.extend_from_slice(&more.bytes);
+        self.lines += more.lines;
     }
 
     fn push(&mut self, stream: &str, tag: u8, text: &[u8]) {

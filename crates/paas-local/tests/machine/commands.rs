@@ -1,5 +1,7 @@
 //! What the machine promises of commands in instances, beyond the suite.
 
+use std::io::BufRead as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
@@ -31,6 +33,7 @@ pub(crate) fn promises() -> Vec<Promise<Fixture>> {
         a_dropped_session_leaves_nothing_of_a_command_behind,
         what_a_command_leaves_in_its_session_ends_with_it,
         a_command_ends_with_its_helper,
+        a_command_ends_with_the_server,
         a_command_ends_with_its_instance,
         closing_the_machine_ends_commands,
         the_runtimes_program_cannot_be_written_from_a_container,
@@ -80,7 +83,7 @@ async fn open(fixture: &Fixture, key: &SetKey, options: &ExecOptions) -> ExecSes
 /// Reads a session to its end.
 pub(crate) async fn all(session: &mut ExecSession) -> Said {
     let mut said = Said::default();
-    let read = tokio::time::timeout(Duration::from_secs(60), async {
+    let read = tokio::time::timeout(Duration::from_mins(1), async {
         while let Some(piece) = session.output.next().await {
             said.take(ok(piece));
         }
@@ -333,6 +336,51 @@ async fn a_command_ends_with_its_helper(fixture: &Fixture) {
     assert_eq!(end.kind(), ErrorKind::Lost, "{}", end.report());
 }
 
+/// The argument that makes a process of this program a server that runs a command.
+const BE_A_SERVER: &str = "--be-a-server";
+
+/// The directory, if this process shall be a server.
+pub(crate) fn folder_of_a_server() -> Option<PathBuf> {
+    let mut arguments = std::env::args_os().skip(1);
+    arguments.next().filter(|first| first == BE_A_SERVER).and_then(|_| arguments.next()).map(PathBuf::from)
+}
+
+/// Opens the machine of a test, runs a command in it, says so, and waits to be killed.
+pub(crate) fn be_a_server(folder: &Path) -> ! {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let never: std::convert::Infallible = runtime.block_on(async {
+        let machine = super::fixture::open(folder).await;
+        let component = paas_core::conformance::app("behaviour").component("web".parse().expect("a name"));
+        let target = ExecTarget::Instance(component.on(paas_core::ClusterName::local()), None);
+        let mut session = ok(machine.exec(&target, &options(&["/app", "ignore-term"])).await);
+        until(&mut session, |text| text.contains("ready")).await;
+        println!("ready");
+        std::future::pending().await
+    });
+    match never {}
+}
+
+async fn a_command_ends_with_the_server(fixture: &Fixture) {
+    let (_, instance) = web(fixture).await;
+    fixture.machine().close().await;
+    let mut server = std::process::Command::new(std::env::current_exe().expect("it is there"))
+        .arg(BE_A_SERVER)
+        .arg(fixture.directory())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut line = String::new();
+    let said = std::io::BufReader::new(server.stdout.take().expect("it is a pipe")).read_line(&mut line);
+    let running = processes(fixture, &instance);
+    server.kill().expect("it is killed");
+    server.wait().expect("it was killed");
+    assert_eq!((said.expect("it says something"), line.as_str()), (6, "ready\n"));
+    assert_eq!(running, ["/app web 0.0.0.0:8080", "/app ignore-term"]);
+    until_alone(fixture, &instance).await;
+    no_helper_is_left(fixture).await;
+    fixture.open_again().await;
+}
+
 async fn a_command_ends_with_its_instance(fixture: &Fixture) {
     let (key, instance) = web(fixture).await;
     let mut session = open(fixture, &key, &options(&["/app", "ignore-term"])).await;
@@ -375,12 +423,12 @@ async fn the_runtimes_program_cannot_be_written_from_a_container(fixture: &Fixtu
         .await
     };
     log("the attack", |text| text.contains("attacking")).await;
-    // The runtime's own program, as a program of the container: it waits for its channel, which is the input.
-    let words = ["/proc/self/exe", "__init", "/nowhere"];
-    let mut session = open(fixture, &key, &ExecOptions { stdin: true, ..options(&words) }).await;
+    // The runtime's own program, as a program of the container: a gateway, which stays.
+    let words = ["/proc/self/exe", "__gateway", "/tmp/gateway"];
+    let mut session = open(fixture, &key, &options(&words)).await;
     log("it holds the program", |text| text.contains("holds a program")).await;
-    session.input.send(ExecInput::CloseStdin).await.expect("it takes input");
-    assert_eq!(all(&mut session).await.code, Some(125));
+    session.input.send(ExecInput::Signal(9)).await.expect("it takes input");
+    assert_eq!(all(&mut session).await.code, Some(137));
     let said = log("it has tried", |text| text.contains("refused") || text.contains("changed")).await;
     assert!(said.contains("refused: ReadOnlyFilesystem") && !said.contains("changed"), "{said}");
 }

@@ -79,6 +79,11 @@ impl Fixture {
         self.machine.lock().expect("nobody panics with it").clone()
     }
 
+    /// The directory of the test.
+    pub(crate) fn directory(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// Where the machine keeps everything.
     pub(crate) fn state(&self) -> PathBuf {
         self.dir.path().join("state")
@@ -297,7 +302,7 @@ impl Fixture {
     }
 }
 
-async fn open(dir: &Path) -> LocalMachine {
+pub(crate) async fn open(dir: &Path) -> LocalMachine {
     let options = MachineOptions::new(dir.join("state")).with_installation("paas-test");
     ok(LocalMachine::open(options, Arc::new(Canaries)).await)
 }

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::Shared;
 use super::session::{Outputs, PIECES, session};
 use crate::instances::{Record, Source};
-use crate::machine::keeper::container_id;
+use crate::machine::container::container_id;
 use crate::{Exit, Instance, LogOptions};
 
 const OPERATION: &str = "attach to a run";
