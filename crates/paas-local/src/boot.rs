@@ -52,17 +52,33 @@ pub(crate) struct Launch {
     pub user_namespace: bool,
 }
 
+/// The length of what follows, in network order.
+pub(crate) type Head = [u8; HEAD];
+pub(crate) const HEAD: usize = 4;
+
+/// A value as it travels.
+pub(crate) fn frame<T: Serialize>(value: &T) -> io::Result<(Head, Vec<u8>)> {
+    let body = serde_json::to_vec(value)?;
+    let length = u32::try_from(body.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    Ok((length.to_be_bytes(), body))
+}
+
+/// How much follows a head.
+pub(crate) fn length(head: Head) -> io::Result<usize> {
+    let length = u32::from_be_bytes(head) as usize;
+    if length > MAX_FRAME { Err(io::ErrorKind::InvalidData.into()) } else { Ok(length) }
+}
+
 pub(crate) fn send<T: Serialize>(channel: &mut UnixStream, value: &T) -> io::Result<()> {
-    let bytes = serde_json::to_vec(value)?;
-    let length = u32::try_from(bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    channel.write_all(&length.to_be_bytes())?;
-    channel.write_all(&bytes)
+    let (head, body) = frame(value)?;
+    channel.write_all(&head)?;
+    channel.write_all(&body)
 }
 
 /// `None` if the other side closed.
 pub(crate) fn receive<T: DeserializeOwned>(channel: &mut UnixStream) -> io::Result<Option<T>> {
-    let mut length = [0; 4];
-    match channel.read_exact(&mut length) {
+    let mut head = Head::default();
+    match channel.read_exact(&mut head) {
         Err(error)
             if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) =>
         {
@@ -70,13 +86,9 @@ pub(crate) fn receive<T: DeserializeOwned>(channel: &mut UnixStream) -> io::Resu
         }
         other => other?,
     }
-    let length = u32::from_be_bytes(length) as usize;
-    if length > MAX_FRAME {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    let mut bytes = vec![0; length];
-    channel.read_exact(&mut bytes)?;
-    Ok(Some(serde_json::from_slice(&bytes)?))
+    let mut body = vec![0; length(head)?];
+    channel.read_exact(&mut body)?;
+    Ok(Some(serde_json::from_slice(&body)?))
 }
 
 /// Takes the channel from standard input, which becomes `/dev/null`. The channel closes on exec.

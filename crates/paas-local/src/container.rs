@@ -4,14 +4,17 @@
 //! seen; then the root is exchanged; only then is anything mounted, so that links of the image lead nowhere but into the
 //! image; then rights are dropped, and last the filter of system calls is put on.
 
+mod command;
 mod files;
 mod init;
 mod mounts;
 mod privileges;
 mod program;
 mod seccomp;
+mod terminal;
 mod user;
 
+pub(crate) use command::main as command_main;
 pub(crate) use init::main as init_main;
 
 /// Whether this build filters system calls.

@@ -25,7 +25,7 @@ pub fn helper_main() {
         Some("__shim") => next_path().map(|dir| shim::main(&dir)),
         Some("__init") => next_path().map(|dir| container::init_main(&dir)),
         Some("__exec") => next_path().map(|dir| exec::join_main(&dir)),
-        Some("__exec_inside") => Some(exec::inside_main()),
+        Some("__exec_inside") => Some(container::command_main()),
         Some("__gateway") => next_path().map(|dir| gateway_main(&dir)),
         Some("__userns") => Some(idmap::helper_main(args.collect::<Vec<OsString>>())),
         _ => return,

@@ -19,6 +19,7 @@ use tracing::debug;
 pub use instance::{Instance, InstanceStatus};
 pub use leftovers::Sweep;
 pub use logs::{LogOptions, LogRecord, LogStream};
+pub(crate) use logs::{Record, Source, Tail};
 
 use crate::{
     Error, ErrorKind, Exit, Failure, Host, InstanceId, InstanceSpec, Result, Secrets,
@@ -78,7 +79,7 @@ impl Instances {
         self.dir(id).socket()
     }
 
-    /// Starts an instance. When this returns, its program runs (but need not be ready to serve).
+    /// Starts an instance. When this returns, its program runs (but need not be ready to serve), or has run.
     ///
     /// If this future is dropped, the instance either comes to run or does not; [`attach`](Self::attach) tells.
     ///
@@ -194,7 +195,12 @@ impl Instances {
                 return Ok(Found::Ended(exit));
             }
             match Instance::connect(dir.clone(), spec.clone()).await {
-                Ok(instance) => return Ok(Found::Running(instance)),
+                Ok(instance) => {
+                    return Ok(match instance.exited() {
+                        Some(exit) => Found::Ended(exit),
+                        None => Found::Running(instance),
+                    });
+                }
                 Err(error) if Instant::now() > until => return Err(error),
                 Err(_) => {}
             }
@@ -224,6 +230,15 @@ impl Instances {
     /// What the system said.
     pub fn logs(&self, id: &InstanceId, options: LogOptions) -> Result<LogStream> {
         logs::open(&self.dir(id), options)
+    }
+
+    /// What an instance says, from the beginning; with what is to come, or only so far.
+    pub(crate) fn log(&self, id: &InstanceId, follow: bool) -> Result<Tail> {
+        let dir = self.dir(id);
+        if follow {
+            return Tail::following(&dir);
+        }
+        Tail::so_far(&dir).map_err(|source| Error::io("read the log of an instance", source))
     }
 
     /// Removes a folder that instances wrote into, such as a volume.
@@ -281,6 +296,19 @@ impl Instances {
         tokio::task::spawn_blocking(work)
             .await
             .map_err(|source| Error::new(ErrorKind::Io, "remove an instance").because(source))?
+    }
+
+    /// Removes what an instance that has ended has written, but not what it said nor how it ended. One that runs is left
+    /// alone.
+    pub(crate) async fn remove_files(&self, id: &InstanceId) -> Result<()> {
+        let dir = self.dir(id);
+        if dir.read_exit()?.is_none() {
+            return Ok(());
+        }
+        for folder in ["upper", "work"] {
+            self.remove_tree(dir.sub(folder)).await.map_err(|error| error.with("instance", id))?;
+        }
+        Ok(())
     }
 
     /// Removes what belongs to no instance in `known`: folders, control groups, shims and their instances, as crashes of

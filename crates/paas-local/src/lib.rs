@@ -7,8 +7,6 @@
 //!
 //! The embedding program calls [`helper_main`] first in `main`.
 
-// Exec is under way: until it lands, some of what it will use is not used.
-#![allow(dead_code, unused_imports, clippy::unused_async)]
 #![allow(clippy::manual_let_else)] // the match says why each case ends
 
 mod boot;

@@ -4,6 +4,7 @@
 //! ends, and takes it out of service in order. Everything declared is on disk before a call returns, so that keepers are
 //! made again after a restart: they find their containers running, or start new ones.
 
+mod container;
 mod document;
 mod error;
 mod exec;

@@ -264,13 +264,44 @@ pub(crate) fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
-/// When a process started, in clock ticks since the machine did: with its number, that names it for good (proc(5),
-/// field 22 of `stat`). `None` if there is none, or it is a zombie.
+/// When a process started, in clock ticks since the machine did: with its number, that names it for good. `None` if there
+/// is none, or it is a zombie.
 pub(crate) fn start_ticks(pid: i32) -> Option<u64> {
+    living(pid, 22)?.parse().ok()
+}
+
+/// The session that a process is in; `None` if there is no such process, or it is a zombie.
+pub(crate) fn session_of(pid: i32) -> Option<i32> {
+    living(pid, 6)?.parse().ok()
+}
+
+/// A field of a living process's `stat`, by its number in proc(5).
+fn living(pid: i32, field: usize) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
-    match fields.next()? {
+    // The second field, the name, may hold spaces; the third is the state.
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    match *fields.first()? {
         "Z" | "X" => None,
-        _ => fields.nth(18)?.parse().ok(),
+        _ => fields.get(field - 3).map(|text| (*text).to_owned()),
     }
+}
+
+/// Whether a process has a handler for a signal. If that cannot be read, it is assumed.
+pub(crate) fn handles(pid: i32, signal: i32) -> bool {
+    has_signal(pid, "SigCgt:", signal).unwrap_or(true)
+}
+
+/// Whether a process neither handles nor ignores a signal, as far as can be read.
+pub(crate) fn does_nothing_about(pid: i32, signal: i32) -> bool {
+    let is_out_of = |mask| has_signal(pid, mask, signal) == Some(false);
+    is_out_of("SigCgt:") && is_out_of("SigIgn:")
+}
+
+/// Whether a signal is in a mask of a process's `status` (proc(5)).
+fn has_signal(pid: i32, mask: &str, signal: i32) -> Option<bool> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let mask = status.lines().find_map(|line| line.strip_prefix(mask))?;
+    let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
+    let bit = u32::try_from(signal - 1).ok().filter(|bit| *bit < 64)?;
+    Some(mask & (1 << bit) != 0)
 }

@@ -1,4 +1,4 @@
-//! The machine as runtime and router: the conformance suites and its own promises, with real containers and a real
+//! The machine as runtime, router, exec and logs: the conformance suites and its own promises, with real containers and a real
 //! gateway, as root and as an ordinary user.
 //!
 //! As `containers.rs`, this program is the embedding program of the runtime at the same time, and has a `main` of its own.
@@ -6,10 +6,14 @@
 #[allow(clippy::unused_self)] // fixtures answer as their traits ask
 mod machine {
     pub(crate) mod behaviour;
+    pub(crate) mod commands;
     pub(crate) mod conformance;
     pub(crate) mod fixture;
     pub(crate) mod image;
     pub(crate) mod owners;
+    pub(crate) mod printed;
+    pub(crate) mod probes;
+    pub(crate) mod streams;
     pub(crate) mod survival;
 }
 
@@ -19,17 +23,25 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 use machine::fixture::Fixture;
-use machine::{behaviour, fixture, image, owners, survival};
+use machine::{behaviour, commands, fixture, image, owners, printed, probes, survival};
 use paas_core::conformance::Promise;
 use support::ordinary_user;
 
 fn main() -> ExitCode {
     paas_local::helper_main();
+    if let Some(folder) = commands::folder_of_a_server() {
+        commands::be_a_server(&folder);
+    }
     let arguments = Arguments::from_args();
-    let suites: [(&str, Vec<Promise<Fixture>>); 5] = [
+    let suites: [(&str, Vec<Promise<Fixture>>); 10] = [
         ("runtime", paas_core::runtime_conformance!(list)),
         ("router", paas_core::router_conformance!(list)),
+        ("exec", paas_core::exec_conformance!(list)),
+        ("logs", paas_core::logs_conformance!(list)),
         ("behaviour", behaviour::promises()),
+        ("commands", commands::promises()),
+        ("probes", probes::promises()),
+        ("printed", printed::promises()),
         ("owners", owners::promises()),
         ("survival", survival::promises()),
     ];

@@ -140,11 +140,15 @@ async fn answer(shared: &Arc<Shared>, call: Call, wire: &mut Wire) -> std::io::R
             say(wire, waited).await
         }
         Call::Shutdown { grace_ms } => {
-            let order = Order::Shutdown(Duration::from_millis(grace_ms));
-            let taken = shared.orders.send(order).await.map_err(|_| {
-                Error::new(ErrorKind::Unavailable, "end the gateway").with_detail("it is ending already")
-            });
-            say(wire, taken).await
+            let Ok(order) = shared.orders.reserve().await else {
+                let error =
+                    Error::new(ErrorKind::Unavailable, "end the gateway").with_detail("it is ending already");
+                return say::<()>(wire, Err(error)).await;
+            };
+            // First the answer: the end may come at once, and takes the connection with it.
+            let said = say(wire, Ok(())).await;
+            order.send(Order::Shutdown(Duration::from_millis(grace_ms)));
+            said
         }
     }
 }

@@ -67,10 +67,6 @@ impl CgroupRoot {
         }
     }
 
-    pub(crate) fn none() -> Self {
-        Self { version: 2, folders: Vec::new() }
-    }
-
     pub(crate) fn has(&self, controller: Controller) -> bool {
         self.folders.iter().any(|(has, _)| *has == controller)
     }

@@ -61,14 +61,16 @@ fn run(dir: &InstanceDir, launch: Launch, channel: &UnixStream) -> Result<Infall
     let held = HeldFiles::create(dir, spec.files.iter().chain(&secrets.files))?;
     rustix::process::chdir(dir.rootfs()).step("enter the root file system")?;
     rustix::process::pivot_root(".", ".").step("exchange the root")?;
-    // Absolute paths now lead into the image; the old root is the working directory, on top of the new one.
-    mounts::system(&spec, user_namespace)?;
+    // The old root is the working directory now, on top of the new one.
+    mounts::kernel(user_namespace)?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH).step("let go of the host's root")?;
+    rustix::process::chdir("/").step("enter the new root")?;
+    // From here on every path leads into the image, links and `..` included.
+    mounts::system(&spec)?;
     mounts::host_sources(sources)?;
     let identity = user::resolve(spec.user.as_deref())?;
     held.place(&identity)?;
     mounts::protect(&spec)?;
-    rustix::mount::unmount(".", UnmountFlags::DETACH).step("let go of the host's root")?;
-    rustix::process::chdir("/").step("enter the new root")?;
 
     rustix::system::sethostname(spec.id.as_str().as_bytes()).step("set the host name")?;
     limit_resources(&spec.limits)?;
@@ -90,7 +92,7 @@ fn run(dir: &InstanceDir, launch: Launch, channel: &UnixStream) -> Result<Infall
 }
 
 /// Enters the working directory, which is made if it is missing, as container engines do.
-fn enter(folder: Option<&str>, read_only: bool) -> Result<(), Failure> {
+pub(super) fn enter(folder: Option<&str>, read_only: bool) -> Result<(), Failure> {
     let folder = folder.unwrap_or("/");
     if !read_only {
         let _ = fs::create_dir_all(folder);
@@ -104,7 +106,7 @@ fn enter(folder: Option<&str>, read_only: bool) -> Result<(), Failure> {
 }
 
 /// Raising a hard limit takes a right that this process may lack, so limits are only ever lowered.
-fn limit_resources(limits: &Limits) -> Result<(), Failure> {
+pub(super) fn limit_resources(limits: &Limits) -> Result<(), Failure> {
     let hard = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(1 << 20);
     let wanted = limits.open_files.unwrap_or(1 << 16).min(hard);
     rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: Some(wanted) })

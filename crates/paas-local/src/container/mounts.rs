@@ -25,6 +25,8 @@ use crate::{
 
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
+const HARMLESS: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
+
 /// What container engines hide, and what they make read-only (the OCI runtime specification's default of both lists).
 const MASKED: [&str; 13] = [
     "/proc/acpi",
@@ -88,17 +90,28 @@ fn tree(path: &Path, recursive: bool) -> Result<OwnedFd, Failure> {
     rustix::mount::open_tree(CWD, path, flags).step(format_args!("open {} of the host", path.display()))
 }
 
-/// Mounts `/proc`, `/dev`, `/sys`, and memory where the specification wants it.
-pub(super) fn system(spec: &InstanceSpec, user_namespace: bool) -> Result<(), Failure> {
+/// Mounts `/proc` and `/sys`. A user namespace may do so only where those of the host are still mounted, so the host's root
+/// is on top of this one as yet: whoever goes up from here by `..` lands there. Neither path is a link, nor has any above
+/// it.
+pub(super) fn kernel(user_namespace: bool) -> Result<(), Failure> {
+    for folder in ["/proc", "/sys"] {
+        make_own_folder(folder)?;
+    }
+    mount("proc", "/proc", HARMLESS, "")?;
+    // Some hosts forbid it to user namespaces; then /sys stays an empty folder.
+    match mount("sysfs", "/sys", HARMLESS | MountFlags::RDONLY, "") {
+        Err(failure) if !user_namespace => Err(failure),
+        _ => Ok(()),
+    }
+}
+
+/// Mounts `/dev`, and memory where the specification wants it.
+pub(super) fn system(spec: &InstanceSpec) -> Result<(), Failure> {
     let (no_suid, no_dev, no_exec) = (MountFlags::NOSUID, MountFlags::NODEV, MountFlags::NOEXEC);
-    let harmless = no_suid | no_dev | no_exec;
     // The root itself: device files of the image, or made by the program, must stay dead.
     rustix::mount::mount_remount("/", MountFlags::BIND | inherited("/") | no_dev, "")
         .step("forbid device files in the root file system")?;
-    for folder in ["/proc", "/dev", "/sys"] {
-        make_own_folder(folder)?;
-    }
-    mount("proc", "/proc", harmless, "")?;
+    make_own_folder("/dev")?;
     mount("tmpfs", "/dev", no_suid | no_dev, "mode=755,size=64k")?;
     make_folder("/dev/pts")?;
     let terminals = "newinstance,ptmxmode=0666,mode=0620";
@@ -107,9 +120,9 @@ pub(super) fn system(spec: &InstanceSpec, user_namespace: bool) -> Result<(), Fa
         .or_else(|_| mount("devpts", "/dev/pts", no_suid | no_exec, terminals))?;
     make_folder("/dev/shm")?;
     let size = spec.limits.shared_memory.unwrap_or(64 << 20);
-    mount("tmpfs", "/dev/shm", harmless, &format!("mode=1777,size={size}"))?;
+    mount("tmpfs", "/dev/shm", HARMLESS, &format!("mode=1777,size={size}"))?;
     make_folder("/dev/mqueue")?;
-    let _ = mount("mqueue", "/dev/mqueue", harmless, "");
+    let _ = mount("mqueue", "/dev/mqueue", HARMLESS, "");
     for (link, target) in [
         ("ptmx", "pts/ptmx"),
         ("fd", "/proc/self/fd"),
@@ -119,13 +132,8 @@ pub(super) fn system(spec: &InstanceSpec, user_namespace: bool) -> Result<(), Fa
     ] {
         symlink(target, format!("/dev/{link}")).step(format_args!("link /dev/{link}"))?;
     }
-    // Some hosts forbid it to user namespaces; then /sys stays an empty folder.
-    match mount("sysfs", "/sys", harmless | MountFlags::RDONLY, "") {
-        Err(failure) if !user_namespace => return Err(failure),
-        Ok(()) if Path::new("/sys/fs/cgroup").exists() => {
-            let _ = mount("cgroup2", "/sys/fs/cgroup", harmless | MountFlags::RDONLY, "");
-        }
-        _ => {}
+    if Path::new("/sys/fs/cgroup").exists() {
+        let _ = mount("cgroup2", "/sys/fs/cgroup", HARMLESS | MountFlags::RDONLY, "");
     }
     if spec.read_only_root {
         make_folder("/tmp")?;

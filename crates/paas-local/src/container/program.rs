@@ -40,10 +40,10 @@ impl Environment {
         Self(all)
     }
 
-    /// Adds or replaces variables.
+    /// Adds a variable, if it is missing.
     #[must_use]
-    pub(crate) fn with(mut self, more: impl IntoIterator<Item = (String, String)>) -> Self {
-        self.0.extend(more);
+    pub(crate) fn or(mut self, name: &str, value: &str) -> Self {
+        self.0.entry(name.to_owned()).or_insert_with(|| value.to_owned());
         self
     }
 
@@ -114,6 +114,9 @@ fn explain(program: &Path, error: &io::Error) -> Failure {
                     format!("the program {shown} is not in the image"),
                 );
             }
+            if is_foreign(program) {
+                return wrong_architecture(program);
+            }
             let wants = match interpreter(program) {
                 Some(interpreter) => format!("its interpreter {interpreter:?} is not"),
                 None => "what it needs to run (a dynamic loader, or the target of a link) is not".to_owned(),
@@ -126,16 +129,50 @@ fn explain(program: &Path, error: &io::Error) -> Failure {
         Some(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM | rustix::io::Errno::ISDIR) => {
             not_executable(program)
         }
-        Some(rustix::io::Errno::NOEXEC | rustix::io::Errno::LIBBAD) => Failure::new(
-            ErrorKind::WrongArchitecture,
-            format!(
-                "the program {shown} cannot run on this machine ({}): {}",
-                std::env::consts::ARCH,
-                what_is(program)
-            ),
-        ),
+        Some(rustix::io::Errno::NOEXEC | rustix::io::Errno::LIBBAD) => wrong_architecture(program),
         _ => Failure::io(format_args!("execute {shown}"), error),
     }
+}
+
+fn wrong_architecture(program: &Path) -> Failure {
+    Failure::new(
+        ErrorKind::WrongArchitecture,
+        format!(
+            "the program {} cannot run on this machine ({}): {}",
+            program.display(),
+            std::env::consts::ARCH,
+            what_is(program)
+        ),
+    )
+}
+
+/// Whether the kernel does not know the program. The C library then tries to run it by the image's shell, as execvp(3)
+/// says, and tells only that there is none.
+fn is_foreign(program: &Path) -> bool {
+    let bytes = head(program);
+    match machine(&bytes) {
+        Some(machine) => native().is_some_and(|native| !native.contains(&machine)),
+        None => !bytes.starts_with(b"#!"),
+    }
+}
+
+/// The machines whose programs run here, as far as they are known (`e_machine` of ELF).
+fn native() -> Option<&'static [u16]> {
+    match std::env::consts::ARCH {
+        "x86_64" => Some(&[62, 3]),
+        "aarch64" => Some(&[183, 40]),
+        "riscv64" => Some(&[243]),
+        "powerpc64" => Some(&[21]),
+        "s390x" => Some(&[22]),
+        _ => None,
+    }
+}
+
+/// The machine of an ELF program (System V ABI, `e_machine`).
+fn machine(bytes: &[u8]) -> Option<u16> {
+    bytes.strip_prefix(b"\x7fELF")?;
+    let two = [*bytes.get(18)?, *bytes.get(19)?];
+    Some(if bytes.get(5) == Some(&2) { u16::from_be_bytes(two) } else { u16::from_le_bytes(two) })
 }
 
 fn head(program: &Path) -> Vec<u8> {
@@ -154,21 +191,16 @@ fn interpreter(program: &Path) -> Option<String> {
     line.split_whitespace().next().map(str::to_owned)
 }
 
-/// The machine field of an ELF header (System V ABI, `e_machine`), in words.
+/// What a program is, in words.
 fn what_is(program: &Path) -> String {
     let bytes = head(program);
-    let Some([_, _, _, _, class, order, ..]) = bytes.strip_prefix(b"\x7fELF").map(|_| bytes.as_slice())
-    else {
+    let Some(machine) = machine(&bytes) else {
         return if bytes.is_empty() {
             "it is empty".into()
         } else {
             "it is neither an ELF program nor a script with #! and an interpreter".into()
         };
     };
-    let machine = bytes.get(18..20).map_or(0, |two| match order {
-        2 => u16::from_be_bytes([two[0], two[1]]),
-        _ => u16::from_le_bytes([two[0], two[1]]),
-    });
     let name = match machine {
         3 => "x86",
         40 => "arm",
@@ -179,6 +211,6 @@ fn what_is(program: &Path) -> String {
         22 => "s390x",
         _ => return format!("it is an ELF program for machine {machine}"),
     };
-    let bits = if *class == 1 { 32 } else { 64 };
+    let bits = if bytes.get(4) == Some(&1) { 32 } else { 64 };
     format!("it is an ELF program for {name} ({bits} bits)")
 }

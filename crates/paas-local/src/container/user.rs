@@ -2,7 +2,7 @@
 
 use std::{fs::File, io::Read, os::unix::fs::OpenOptionsExt};
 
-use rustix::fs::{Gid, OFlags, Uid};
+use rustix::fs::{FileType, Gid, OFlags, Uid};
 
 use crate::{Failure, error::ErrorKind};
 
@@ -20,11 +20,18 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Lets the program open `/dev/stdout` and `/dev/stderr`, as many images do for their log files.
+    /// Lets the program open `/dev/stdout` and `/dev/stderr`, as many images do for their log files, and `/dev/stdin` if
+    /// that is a pipe too.
     pub(super) fn own_standard_streams(&self) {
         let (uid, gid) = (Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)));
-        let _ = rustix::fs::fchown(rustix::stdio::stdout(), uid, gid);
-        let _ = rustix::fs::fchown(rustix::stdio::stderr(), uid, gid);
+        for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+            // A device of the host keeps its owner.
+            let is_pipe = rustix::fs::fstat(stream)
+                .is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Fifo);
+            if is_pipe {
+                let _ = rustix::fs::fchown(stream, uid, gid);
+            }
+        }
     }
 }
 

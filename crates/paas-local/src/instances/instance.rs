@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Error, ErrorKind, Exit, InstanceId, InstanceSpec, Result,
     shim::{Operation, ShimStatus},
-    state::InstanceDir,
+    state::{InstanceDir, does_nothing_about},
 };
 
 /// A running instance, or one that was running when it was attached to; [`exited`](Self::exited) tells.
@@ -35,12 +35,15 @@ struct Inner {
     /// Unconnected sockets of the instance's namespace.
     sockets: Mutex<Vec<OwnedFd>>,
     exit: watch::Receiver<Option<Exit>>,
-    watcher: tokio::task::AbortHandle,
+    /// Waits for its end, if that was still to come.
+    watcher: Option<tokio::task::AbortHandle>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.watcher.abort();
+        if let Some(watcher) = &self.watcher {
+            watcher.abort();
+        }
     }
 }
 
@@ -59,20 +62,20 @@ pub struct InstanceStatus {
 }
 
 impl Instance {
+    /// Connects to the shim. One that has ended meanwhile is an instance all the same: it knows how.
     pub(super) async fn connect(dir: InstanceDir, spec: InstanceSpec) -> Result<Self> {
-        // One that ended meanwhile is an instance all the same: it knows how.
         if let Some(exit) = dir.read_exit()? {
-            return Err(not_running(&spec.id, &exit));
+            return Ok(Self::ended(dir, spec, exit));
         }
         let ear = Ear::connect(&dir.socket());
         let shim = ShimClient::connect(dir.socket()).await;
         let (ear, shim) = match (ear, shim) {
             (Ok(ear), Ok(shim)) => (ear, shim),
             (Err(error), _) | (_, Err(error)) => {
-                return Err(match dir.read_exit()? {
-                    Some(exit) => not_running(&spec.id, &exit),
-                    None => error,
-                });
+                return match dir.read_exit()? {
+                    Some(exit) => Ok(Self::ended(dir, spec, exit)),
+                    None => Err(error),
+                };
             }
         };
         let (tell, exit) = watch::channel(None);
@@ -84,7 +87,15 @@ impl Instance {
             let _ = tell.send(Some(exit));
         })
         .abort_handle();
+        let watcher = Some(watcher);
         Ok(Self(Arc::new(Inner { dir, spec, shim, sockets: Mutex::default(), exit, watcher })))
+    }
+
+    fn ended(dir: InstanceDir, spec: InstanceSpec, exit: Exit) -> Self {
+        let shim = ShimClient::of_none(dir.socket());
+        // The value outlives its sender.
+        let (_, exit) = watch::channel(Some(exit));
+        Self(Arc::new(Inner { dir, spec, shim, sockets: Mutex::default(), exit, watcher: None }))
     }
 
     /// Its name.
@@ -156,6 +167,12 @@ impl Instance {
             return Err(not_running(self.id(), &exit));
         }
         self.0.shim.call::<serde_json::Value>(&Operation::Signal { number }).await.map(drop)
+    }
+
+    /// Whether its first process neither handles nor ignores a signal, which the kernel then withholds from it.
+    pub(crate) fn does_nothing_about(&self, signal: i32) -> bool {
+        let state = self.0.dir.read_state().ok().flatten();
+        state.is_some_and(|state| state.is_alive() && does_nothing_about(state.pid, signal))
     }
 
     async fn call_unless_ended(&self, operation: &Operation) -> Result<()> {

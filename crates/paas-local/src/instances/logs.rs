@@ -1,10 +1,11 @@
 //! Reading what an instance said.
 
+mod reader;
+mod tail;
+
 use std::{
     collections::VecDeque,
-    fs::File,
-    io::{self, BufRead, BufReader, Seek},
-    path::PathBuf,
+    io,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -13,12 +14,10 @@ use futures::Stream;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::shim_client::{Ear, Heard};
-use crate::{
-    Error, Result,
-    shim::log::{numbers, path},
-    state::InstanceDir,
-};
+pub(crate) use reader::{Record, Source};
+pub(crate) use tail::Tail;
+
+use crate::{Error, Result, state::InstanceDir};
 
 /// Which records are read.
 #[derive(Debug, Clone, Default)]
@@ -71,30 +70,34 @@ pub struct LogRecord {
     pub text: String,
 }
 
-impl LogRecord {
-    /// Reads a line of a log file.
-    fn parse(line: &[u8]) -> Option<Self> {
-        let line = String::from_utf8_lossy(line);
-        let mut fields = line.splitn(4, ' ');
-        Some(Self {
-            time: fields.next()?.parse().ok()?,
-            stream: fields.next()?.to_owned(),
-            partial: fields.next()? == "P",
-            text: fields.next()?.to_owned(),
-        })
+impl From<Record> for LogRecord {
+    fn from(Record { time, source, partial, bytes }: Record) -> Self {
+        let stream = match source {
+            Source::Stdout => "stdout",
+            Source::Stderr => "stderr",
+            Source::System => "system",
+        };
+        let text = String::from_utf8(bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+        Self { time, stream: stream.to_owned(), partial, text }
     }
 }
 
-/// Records as they come. Ends when all were read, or when following, when the instance has ended. What was removed from
-/// the disk before it could be read is not in it.
+/// Records as they come. Ends when all were read, or when following, when the instance has ended. Lines that were removed
+/// from the disk before they could be read are counted in a record of `system`.
 #[derive(Debug)]
 pub struct LogStream {
-    records: mpsc::Receiver<Result<LogRecord>>,
+    records: mpsc::Receiver<Result<Record>>,
 }
 
 impl LogStream {
     /// The next record; `None` at the end.
     pub async fn next_record(&mut self) -> Option<Result<LogRecord>> {
+        Some(self.next_as_said().await?.map(LogRecord::from))
+    }
+
+    /// As [`next_record`](Self::next_record), byte for byte.
+    pub(crate) async fn next_as_said(&mut self) -> Option<Result<Record>> {
         self.records.recv().await
     }
 }
@@ -103,48 +106,33 @@ impl Stream for LogStream {
     type Item = Result<LogRecord>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.records.poll_recv(cx)
+        self.records.poll_recv(cx).map(|next| next.map(|record| record.map(LogRecord::from)))
     }
 }
 
 pub(super) fn open(dir: &InstanceDir, options: LogOptions) -> Result<LogStream> {
-    // Before anything is read, so that nothing said meanwhile is missed. If the shim is gone, everything was said.
-    let ear = options.follow.then(|| Ear::connect(&dir.socket())).and_then(Result::ok);
-    if let Some(ear) = &ear {
-        ear.follow_log()?;
-    }
+    let log = if options.follow { Tail::following(dir)? } else { Tail::so_far(dir).map_err(failed)? };
     let (send, records) = mpsc::channel(256);
-    tokio::spawn(read_all(Reader::new(dir.logs()), options, ear, send));
+    tokio::spawn(read_all(log, options, send));
     Ok(LogStream { records })
 }
 
-async fn read_all(
-    mut reader: Reader,
-    options: LogOptions,
-    ear: Option<Ear>,
-    send: mpsc::Sender<Result<LogRecord>>,
-) {
-    let wanted = |record: &LogRecord| options.since.is_none_or(|since| record.time >= since);
+fn failed(source: io::Error) -> Error {
+    Error::io("read the log of an instance", source)
+}
+
+async fn read_all(mut log: Tail, options: LogOptions, send: mpsc::Sender<Result<Record>>) {
+    let wanted = |record: &Record| options.since.is_none_or(|since| record.time >= since);
     let mut first = true;
     loop {
-        // The end is looked for before reading: what was written before it is then read in any case.
-        let ended = match (&ear, first) {
-            (None, _) => true,
-            (Some(_), true) => false,
-            (Some(ear), false) => {
-                tokio::select! {
-                    heard = ear.hear() => heard == Heard::Closed,
-                    () = send.closed() => return,
-                }
-            }
-        };
+        // Asked before reading: what was written before the end is then read in any case.
+        let complete = log.is_complete();
         let mut held = VecDeque::new();
         loop {
-            // The files are local and the pages are in memory: a batch is short work.
-            let batch = match reader.batch() {
+            let batch = match log.batch() {
                 Ok(batch) => batch,
                 Err(source) => {
-                    let _ = send.send(Err(Error::io("read the log of an instance", source))).await;
+                    let _ = send.send(Err(failed(source))).await;
                     return;
                 }
             };
@@ -173,74 +161,13 @@ async fn read_all(
                 return;
             }
         }
-        if ended {
+        if complete {
             return;
         }
         first = false;
-    }
-}
-
-/// Reads the files of a log one after the other, and the last one again and again.
-struct Reader {
-    folder: PathBuf,
-    current: Option<(u64, BufReader<File>)>,
-    /// A record whose end is not written yet.
-    unfinished: Vec<u8>,
-}
-
-impl Reader {
-    fn new(folder: PathBuf) -> Self {
-        Self { folder, current: None, unfinished: Vec::new() }
-    }
-
-    /// Some records; none if there are no more for now.
-    fn batch(&mut self) -> io::Result<Vec<LogRecord>> {
-        let mut records = Vec::new();
-        loop {
-            if self.current.is_none() && !self.open_after(0)? {
-                return Ok(records);
-            }
-            let Some((number, file)) = &mut self.current else { return Ok(records) };
-            let number = *number;
-            while records.len() < 256 {
-                if file.read_until(b'\n', &mut self.unfinished)? == 0 {
-                    break;
-                }
-                if let Some(line) = self.unfinished.strip_suffix(b"\n") {
-                    records.extend(LogRecord::parse(line));
-                    self.unfinished.clear();
-                }
-            }
-            if records.len() >= 256 {
-                return Ok(records);
-            }
-            // A file is complete when there is a later one; but it may have grown since its end was read.
-            let grown = file.stream_position()? < file.get_ref().metadata()?.len();
-            if grown {
-                file.stream_position()?;
-            } else if !self.open_after(number)? {
-                return Ok(records);
-            }
+        tokio::select! {
+            () = log.grown() => {}
+            () = send.closed() => return,
         }
-    }
-
-    fn open_after(&mut self, after: u64) -> io::Result<bool> {
-        let numbers = match numbers(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            other => other?,
-        };
-        for number in numbers.into_iter().filter(|number| *number > after) {
-            match File::open(path(&self.folder, number)) {
-                Ok(file) => {
-                    self.unfinished.clear();
-                    self.current = Some((number, BufReader::new(file)));
-                    return Ok(true);
-                }
-                // Removed between the two looks.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(false)
     }
 }

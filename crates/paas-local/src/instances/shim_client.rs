@@ -33,6 +33,11 @@ impl ShimClient {
         Ok(Self { socket, idle: Mutex::new(Some(client)) })
     }
 
+    /// For an instance that has ended: nobody answers.
+    pub(super) fn of_none(socket: PathBuf) -> Self {
+        Self { socket, idle: Mutex::new(None) }
+    }
+
     pub(super) async fn call<A: DeserializeOwned>(&self, operation: &Operation) -> Result<A> {
         let mut idle = self.idle.lock().await;
         // Taken out: if this future is dropped half-way, the connection is out of step and goes with it.
@@ -70,6 +75,7 @@ fn silent(socket: &Path) -> Error {
 }
 
 /// A connection that is only listened to.
+#[derive(Debug)]
 pub(super) struct Ear {
     socket: AsyncFd<OwnedFd>,
 }
@@ -95,17 +101,25 @@ impl Ear {
         Ok(handover::send_json(self.socket.get_ref(), &Operation::Follow, &[])?)
     }
 
-    /// Waits for a packet, or for the end.
+    /// Waits for packets, as one however many wait, or for the end.
     pub(super) async fn hear(&self) -> Heard {
         loop {
             let Ok(mut ready) = self.socket.readable().await else { return Heard::Closed };
-            let mut buffer = [0; 256];
-            match rustix::net::recv(self.socket.get_ref(), &mut buffer[..], RecvFlags::empty()) {
-                Ok((0, _)) => return Heard::Closed,
-                Ok(_) => return Heard::Packet,
-                Err(Errno::AGAIN) => ready.clear_ready(),
-                Err(Errno::INTR) => {}
-                Err(_) => return Heard::Closed,
+            let mut heard = false;
+            // Without a pause in between: what was heard must be told.
+            loop {
+                let mut buffer = [0; 256];
+                match rustix::net::recv(self.socket.get_ref(), &mut buffer[..], RecvFlags::empty()) {
+                    Ok((0, _)) => return Heard::Closed,
+                    Ok(_) => heard = true,
+                    Err(Errno::INTR) => {}
+                    Err(Errno::AGAIN) => break,
+                    Err(_) => return Heard::Closed,
+                }
+            }
+            ready.clear_ready();
+            if heard {
+                return Heard::Packet;
             }
         }
     }

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::error::failure;
+use super::exec::{Prober, Unwell};
 use crate::Instance;
 
 /// The first pause between two questions to an instance that is starting; each later one is half as long again, up to
@@ -28,6 +29,13 @@ pub(super) enum Health {
     Unready(InstanceFailure),
 }
 
+/// Who is asked, and what about.
+pub(super) struct Subject<'a> {
+    pub(super) container: &'a Instance,
+    pub(super) template: &'a Template,
+    pub(super) prober: Prober<'a>,
+}
+
 /// What is asked where nothing is declared: a service that its first port accepts, others nothing.
 fn readiness(template: &Template) -> Option<Probe> {
     match &template.probes.readiness {
@@ -41,26 +49,26 @@ fn readiness(template: &Template) -> Option<Probe> {
 
 /// Asks an instance how it is for as long as this future is polled, and ends if the instance must be started anew.
 pub(super) async fn watch(
-    container: &Instance,
-    template: &Template,
+    subject: &Subject<'_>,
     was_ready: bool,
     tell: mpsc::Sender<Health>,
 ) -> InstanceFailure {
+    let template = subject.template;
     if !was_ready
         && let Some(probe) = &template.probes.startup
-        && let Err(why) = started(container, template, probe, &tell).await
+        && let Err(why) = started(subject, probe, &tell).await
     {
         return why;
     }
     let lives = async {
         match &template.probes.liveness {
-            Some(probe) => lives(container, template, probe).await,
+            Some(probe) => lives(subject, probe).await,
             None => std::future::pending().await,
         }
     };
     let serves = async {
         if let Some(probe) = readiness(template) {
-            serves(container, template, &probe, was_ready, &tell).await
+            serves(subject, &probe, was_ready, &tell).await
         } else {
             say(&tell, Health::Ready).await;
             std::future::pending().await
@@ -79,8 +87,7 @@ async fn say(tell: &mpsc::Sender<Health>, health: Health) {
 
 /// Waits for the first success of the startup probe. It may fail for as long as its threshold of periods takes.
 async fn started(
-    container: &Instance,
-    template: &Template,
+    subject: &Subject<'_>,
     probe: &Probe,
     tell: &mpsc::Sender<Health>,
 ) -> Result<(), InstanceFailure> {
@@ -88,7 +95,7 @@ async fn started(
     let until = Moment::now() + period.saturating_mul(probe.failure_threshold);
     let mut pause = EAGER;
     loop {
-        let Err(why) = ask(container, template, probe).await else { return Ok(()) };
+        let Err(why) = ask(subject, probe).await.map_err(Unwell::message) else { return Ok(()) };
         if Moment::now() >= until {
             let message =
                 format!("it had not started after {} s: {why}", (period * probe.failure_threshold).as_secs());
@@ -102,13 +109,17 @@ async fn started(
 }
 
 /// Ends when the liveness probe has failed as often as it may.
-async fn lives(container: &Instance, template: &Template, probe: &Probe) -> InstanceFailure {
+async fn lives(subject: &Subject<'_>, probe: &Probe) -> InstanceFailure {
     let mut failures = 0;
     loop {
         tokio::time::sleep(Duration::from_secs(probe.period_seconds.into())).await;
-        match ask(container, template, probe).await {
+        match ask(subject, probe).await {
             Ok(()) => failures = 0,
-            Err(why) => {
+            // An instance is not ended because of the platform's own trouble.
+            Err(Unwell::NotAsked(why)) => {
+                tracing::warn!(instance = %subject.container.id(), "its liveness probe cannot be carried out: {why}");
+            }
+            Err(Unwell::Answered(why)) => {
                 failures += 1;
                 if failures >= probe.failure_threshold {
                     return failure(
@@ -123,8 +134,7 @@ async fn lives(container: &Instance, template: &Template, probe: &Probe) -> Inst
 
 /// Tells whether it can serve, for ever.
 async fn serves(
-    container: &Instance,
-    template: &Template,
+    subject: &Subject<'_>,
     probe: &Probe,
     was_ready: bool,
     tell: &mpsc::Sender<Health>,
@@ -133,7 +143,7 @@ async fn serves(
     let (mut ready, mut ever) = (was_ready, was_ready);
     let (mut in_a_row, mut pause) = (0, EAGER);
     loop {
-        let answer = ask(container, template, probe).await;
+        let answer = ask(subject, probe).await.map_err(Unwell::message);
         if answer.is_ok() == ready {
             in_a_row = 0;
         } else {
@@ -161,19 +171,27 @@ async fn serves(
 }
 
 /// Asks once.
-async fn ask(container: &Instance, template: &Template, probe: &Probe) -> Result<(), String> {
+async fn ask(Subject { container, template, prober }: &Subject<'_>, probe: &Probe) -> Result<(), Unwell> {
     let limit = Duration::from_secs(probe.timeout_seconds.into());
     let question = async {
-        match &probe.check {
-            ProbeCheck::Http { path, port } => http(container, number(template, port.as_ref())?, path).await,
-            ProbeCheck::Tcp { port } => connect(container, number(template, port.as_ref())?).await.map(drop),
-            ProbeCheck::Command(words) => super::exec::succeeds(container, words).await,
+        let port = |name: &Option<PortName>| number(template, name.as_ref());
+        let answer = match &probe.check {
+            ProbeCheck::Http { path, port: name } => match port(name) {
+                Ok(port) => http(container, port, path).await,
+                Err(why) => Err(why),
+            },
+            ProbeCheck::Tcp { port: name } => match port(name) {
+                Ok(port) => connect(container, port).await.map(drop),
+                Err(why) => Err(why),
+            },
+            ProbeCheck::Command(words) => return prober.run(container, words).await,
             _ => Err("this kind of probe is not known here".to_owned()),
-        }
+        };
+        answer.map_err(Unwell::Answered)
     };
     match tokio::time::timeout(limit, question).await {
         Ok(answer) => answer,
-        Err(_) => Err(format!("no answer within {} s", limit.as_secs())),
+        Err(_) => Err(Unwell::Answered(format!("no answer within {} s", limit.as_secs()))),
     }
 }
 

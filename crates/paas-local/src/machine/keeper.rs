@@ -1,8 +1,6 @@
 //! The keeper of one instance: starts its container, asks how it is, starts another one when it ends, and takes it out of
 //! service in order.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant as Moment};
 
@@ -12,11 +10,13 @@ use paas_core::port::{ExitStatus, InstanceFailure, InstanceId, InstancePhase, Ru
 use tokio::sync::{mpsc, watch};
 
 use super::Shared;
+use super::container::{Found, container_id, ready_file};
 use super::error::{failure, image_failure, start_failure};
+use super::exec::Prober;
 use super::gateway::Endpoint;
 use super::set::Member;
 use super::{health, render};
-use crate::{Exit, Instance, InstanceSpec, LogOptions, Secrets};
+use crate::{Exit, Instance, LogOptions};
 
 /// The pause before the second start; each later one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -30,115 +30,6 @@ const LAST_LINES: usize = 10;
 pub(super) fn new_id(key: &SetKey) -> InstanceId {
     let number = uuid::Uuid::new_v4().as_u128() & 0xffff_ffff;
     InstanceId(format!("{}-{number:08x}", key.track.component.component))
-}
-
-/// The name of an instance's container, which is started for the `number`th time.
-pub(super) fn container_id(id: &InstanceId, number: u32) -> crate::Result<crate::InstanceId> {
-    format!("{id}-r{number}").parse()
-}
-
-/// The containers of an instance that have folders.
-#[derive(Debug, Clone)]
-pub(super) struct Containers {
-    /// How often it was started again.
-    pub(super) restarts: u32,
-    pub(super) latest: crate::InstanceId,
-    /// The one before, whose output is kept.
-    pub(super) previous: Option<crate::InstanceId>,
-}
-
-impl Containers {
-    pub(super) fn all(&self) -> impl Iterator<Item = crate::InstanceId> {
-        [Some(self.latest.clone()), self.previous.clone()].into_iter().flatten()
-    }
-}
-
-/// Containers by the instances that they are of; only the last two of each.
-pub(super) fn containers(all: Vec<crate::InstanceId>) -> BTreeMap<InstanceId, Containers> {
-    let mut numbered: BTreeMap<InstanceId, Vec<(u32, crate::InstanceId)>> = BTreeMap::new();
-    for container in all {
-        let parts = container.as_str().rsplit_once("-r");
-        if let Some((id, number)) = parts.and_then(|(id, number)| Some((id, number.parse().ok()?))) {
-            numbered.entry(InstanceId(id.to_owned())).or_default().push((number, container));
-        }
-    }
-    let last_two = numbered.into_iter().filter_map(|(id, mut all)| {
-        all.sort();
-        let (restarts, latest) = all.pop()?;
-        Some((id, Containers { restarts, latest, previous: all.pop().map(|(_, container)| container) }))
-    });
-    last_two.collect()
-}
-
-/// What was found of an instance when the machine was opened.
-#[derive(Debug)]
-pub(super) struct Found {
-    pub(super) state: crate::Found,
-    pub(super) containers: Containers,
-    started_at: Option<Timestamp>,
-    /// Since when it was ready, if it was.
-    ready_since: Option<Timestamp>,
-}
-
-impl Found {
-    /// Looks at the latest container of an instance.
-    pub(super) async fn look(shared: &Shared, containers: &Containers) -> crate::Result<Self> {
-        let state = shared.instances.attach(&containers.latest).await?;
-        let started_at = match &state {
-            crate::Found::Running(container) => container.status().await.ok().map(|status| status.started_at),
-            crate::Found::Ended(_) => None,
-        };
-        let ready_since = std::fs::read_to_string(ready_file(shared, &containers.latest)).ok();
-        let ready_since = ready_since.and_then(|text| text.parse().ok());
-        Ok(Self { state, containers: containers.clone(), started_at, ready_since })
-    }
-
-    fn was_ready(&self) -> bool {
-        self.ready_since.is_some() && matches!(self.state, crate::Found::Running(_))
-    }
-
-    /// Shows what was found before the keeper begins, so that nobody sees a serving instance as starting.
-    pub(super) fn seed(&self, shared: &Shared, key: &SetKey, template: &Template, member: &mut Member) {
-        member.seen.restarts = self.containers.restarts;
-        member.previous.clone_from(&self.containers.previous);
-        let crate::Found::Running(container) = &self.state else { return };
-        member.container = Some(container.clone());
-        member.seen.started_at = self.started_at;
-        member.enter(if self.was_ready() { InstancePhase::Ready } else { InstancePhase::Starting }, None);
-        if member.seen.ready_since.is_some() {
-            member.seen.ready_since = self.ready_since;
-        }
-        let endpoint = Endpoint {
-            component: key.track.component.clone(),
-            revision: key.revision.clone(),
-            socket: shared.instances.socket(container.id()),
-            ready: self.was_ready(),
-            draining: member.is_going(),
-            calls: render::callers(container.spec(), &template.calls),
-        };
-        shared.gateway.change(|desired| {
-            desired.endpoints.insert(container.id().as_str().to_owned(), endpoint);
-        });
-    }
-}
-
-/// Where it is noted since when a container is ready, for whoever opens the machine while it runs.
-fn ready_file(shared: &Shared, container: &crate::InstanceId) -> PathBuf {
-    shared.instances.folder(container).join("ready")
-}
-
-impl Shared {
-    /// Starts a container, which may have ended already when this returns.
-    pub(super) async fn launch(&self, spec: &InstanceSpec, secrets: Secrets) -> crate::Result<crate::Found> {
-        match self.instances.start(spec, secrets).await {
-            Ok(container) => Ok(crate::Found::Running(container)),
-            // It ended before it could be asked anything.
-            Err(error) if error.kind() == crate::ErrorKind::NotRunning => {
-                self.instances.attach(&spec.id).await
-            }
-            Err(error) => Err(error),
-        }
-    }
 }
 
 /// The keeper of one instance.
@@ -286,7 +177,10 @@ impl Keeper {
         }
         let mut going = self.going.clone();
         let (tell, mut told) = mpsc::channel(8);
-        let health = health::watch(container, &self.template, was_ready, tell);
+        let (shared, template) = (self.shared.clone(), self.template.clone());
+        let prober = Prober::new(&shared, &self.key.track.component.at, &template.env);
+        let subject = health::Subject { container, template: &template, prober };
+        let health = health::watch(&subject, was_ready, tell);
         tokio::pin!(health);
         loop {
             tokio::select! {
@@ -365,10 +259,6 @@ impl Keeper {
             }
         });
         told.last_lines = last_lines;
-        // Of older containers only the output of the last one is kept.
-        if let Some(old) = number.checked_sub(1).and_then(|old| container_id(&self.id, old).ok()) {
-            let _ = self.shared.instances.remove(&old).await;
-        }
         let status = ExitStatus {
             code: exit.code,
             signal: exit.signal,
@@ -380,7 +270,25 @@ impl Keeper {
             member.previous = container_id(&self.id, number).ok();
             member.seen.last_exit = Some(status);
         });
+        self.keep_the_last_output(number).await;
         told
+    }
+
+    /// Of the containers that have ended only the last one is kept, and of that only what it said.
+    async fn keep_the_last_output(&self, number: u32) {
+        let instances = &self.shared.instances;
+        let id = |number| container_id(&self.id, number).ok();
+        if let Some(old) = number.checked_sub(1).and_then(id)
+            && let Err(error) = instances.remove(&old).await
+        {
+            // It goes with the instance, or when the machine is opened again.
+            tracing::warn!(instance = %self.id, "{}", error.chain());
+        }
+        if let Some(last) = id(number)
+            && let Err(error) = instances.remove_files(&last).await
+        {
+            tracing::warn!(instance = %self.id, "{}", error.chain());
+        }
     }
 
     /// Whether the restart policy leaves it at this end.

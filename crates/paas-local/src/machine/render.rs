@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use paas_core::model::{CallTarget, ComponentKind, ResolvedValue, Template};
-use paas_core::port::InstanceId;
+use paas_core::model::{CallTarget, ResolvedValue, Template};
+use paas_core::port::{InstanceId, SecretSource};
 use paas_core::{AppEnv, Error, ErrorKind, Result, TrackKey};
 use paas_gateway::handover::Listener;
 use paas_registry::Image;
@@ -30,19 +30,11 @@ pub(super) async fn instance(
     for (name, value) in &template.env {
         match value {
             ResolvedValue::Plain(text) => drop(spec.env.insert(name.clone(), text.clone())),
-            ResolvedValue::Secret(secret) => {
-                spec.env.remove(name);
-                let value = shared.secrets.reveal(at, secret).await?;
-                let text = String::from_utf8(value.reveal().to_vec()).map_err(|_| {
-                    Error::new(ErrorKind::Invalid, "put a secret into the environment")
-                        .with_context("secret", &secret.name)
-                        .with_remedy("Its value is not text: give it to the component as a file.")
-                })?;
-                secrets.env.insert(name.clone(), text);
-            }
-            _ => {}
+            // What the image or the platform has under that name must not be told instead.
+            _ => drop(spec.env.remove(name)),
         }
     }
+    secrets.env = secret_env(&*shared.secrets, at, &template.env).await?;
     for file in &template.files {
         let content = |content: Vec<u8>| FileSpec { path: file.path.clone(), mode: file.mode, content };
         match &file.content {
@@ -86,6 +78,26 @@ pub(super) async fn instance(
         ("digest".to_owned(), template.digest.clone()),
     ]);
     Ok((spec, secrets))
+}
+
+/// The secret part of an environment.
+pub(super) async fn secret_env(
+    source: &dyn SecretSource,
+    at: &AppEnv,
+    env: &BTreeMap<String, ResolvedValue>,
+) -> Result<BTreeMap<String, String>> {
+    let mut secrets = BTreeMap::new();
+    for (name, value) in env {
+        let ResolvedValue::Secret(secret) = value else { continue };
+        let value = source.reveal(at, secret).await?;
+        let text = String::from_utf8(value.reveal().to_vec()).map_err(|_| {
+            Error::new(ErrorKind::Invalid, "put a secret into the environment")
+                .with_context("secret", &secret.name)
+                .with_remedy("Its value is not text: give it to the component as a file.")
+        })?;
+        secrets.insert(name.clone(), text);
+    }
+    Ok(secrets)
 }
 
 /// What the platform tells every instance about itself.
@@ -143,9 +155,4 @@ fn signal(text: &str) -> Option<i32> {
         Ok(number) => (1..=64).contains(&number).then_some(number),
         Err(_) => NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number),
     }
-}
-
-/// Whether a template is served through the gateway.
-pub(super) fn is_served(template: &Template) -> bool {
-    template.kind == ComponentKind::Service && !template.ports.is_empty()
 }

@@ -10,10 +10,10 @@ use paas_core::{Error, ErrorKind, Fault, Result, TrackKey};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::container::{Found, container_id};
 use super::document::RunDocument;
 use super::error::{failure, image_failure, start_failure};
 use super::gateway::Endpoint;
-use super::keeper::{Found, container_id};
 use super::render;
 use super::set::{Sets, check_epoch};
 use crate::{Exit, Instance};
@@ -40,6 +40,13 @@ impl Run {
             stop: CancellationToken::new(),
             over: CancellationToken::new(),
         }
+    }
+}
+
+impl Run {
+    /// Whether there is a container of it, or was.
+    pub(super) fn was_started(&self) -> bool {
+        self.container.is_some() || self.seen.phase == InstancePhase::Exited
     }
 }
 
@@ -98,6 +105,12 @@ impl Shared {
             });
         }
         self.end_run(&spec.id, &exit);
+        // What it said is kept until it is forgotten.
+        if let Ok(container) = container_id(&spec.id, 0)
+            && let Err(error) = self.instances.remove_files(&container).await
+        {
+            tracing::warn!(run = %spec.id, "{}", error.chain());
+        }
     }
 
     async fn start_container(&self, spec: &RunSpec) -> Result<crate::Found, InstanceFailure> {

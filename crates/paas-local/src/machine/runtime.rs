@@ -11,6 +11,7 @@ use paas_core::port::{
 };
 use paas_core::{Error, ErrorKind, Result, TrackKey};
 
+use super::container;
 use super::document::SetDocument;
 use super::keeper::{self, Keeper};
 use super::set::{Set, check_epoch};
@@ -165,7 +166,7 @@ impl Shared {
     }
 
     /// Gives an instance its keeper.
-    fn keep(self: &Arc<Self>, key: &SetKey, id: &InstanceId, set: &mut Set, found: Option<keeper::Found>) {
+    fn keep(self: &Arc<Self>, key: &SetKey, id: &InstanceId, set: &mut Set, found: Option<container::Found>) {
         let template = Arc::new(set.document.spec.template.clone());
         let Some(member) = set.member(id) else { return };
         let keeper = Keeper::new(self.clone(), key.clone(), id.clone(), template, member.going.subscribe());
@@ -176,20 +177,20 @@ impl Shared {
     pub(super) async fn recover(self: &Arc<Self>) -> Result<()> {
         let documents = self.documents.sets()?;
         let runs = self.documents.runs()?;
-        let mut containers = keeper::containers(self.instances.list()?);
+        let mut containers = container::containers(self.instances.list()?);
         let declared = documents.iter().flat_map(|set| &set.instances).map(|instance| &instance.id);
         let declared: BTreeSet<&InstanceId> = declared.chain(runs.iter().map(|run| &run.spec.id)).collect();
         containers.retain(|id, _| declared.contains(id));
-        let known = containers.values().flat_map(keeper::Containers::all).collect();
+        let known = containers.values().flat_map(container::Containers::all).collect();
         let swept = self.instances.sweep(&known).await?;
         if !swept.is_empty() {
             tracing::info!(?swept, "removed what belonged to nothing that is declared");
         }
         let looked = join_all(containers.iter().map(async |(id, containers)| {
-            let found = keeper::Found::look(self, containers).await;
+            let found = container::Found::look(self, containers).await;
             (id.clone(), found)
         }));
-        let mut found: BTreeMap<InstanceId, keeper::Found> = BTreeMap::new();
+        let mut found: BTreeMap<InstanceId, container::Found> = BTreeMap::new();
         for (id, outcome) in looked.await {
             match outcome {
                 Ok(known) => drop(found.insert(id, known)),

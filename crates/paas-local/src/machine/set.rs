@@ -58,6 +58,11 @@ impl Member {
         }
     }
 
+    /// Whether there is a container that has not ended.
+    pub(super) fn runs(&self) -> bool {
+        self.container.as_ref().is_some_and(|container| container.exited().is_none())
+    }
+
     pub(super) fn is_going(&self) -> bool {
         *self.going.borrow()
     }

@@ -2,7 +2,9 @@
 //!
 //! A record is a line in the form that container runtimes of Kubernetes write (CRI logging): the time in RFC 3339 with
 //! nanoseconds, the stream, `F` for a whole line or `P` for a part of one, and the text. Files are numbered upwards, so
-//! that a reader that is behind goes on with the next number; the lowest are removed.
+//! that a reader that is behind goes on with the next number; the lowest are removed. The first record of each file is
+//! ours: its tag is `H`, and its text is the number of lines in all files before, so that a reader knows how many it
+//! missed.
 
 use std::{
     fs::{self, File},
@@ -28,6 +30,8 @@ pub(super) struct Log {
     number: u64,
     file: Option<File>,
     size: u64,
+    /// The whole lines that were written so far.
+    lines: u64,
     /// The beginnings of lines whose ends have not come yet.
     open_lines: [Vec<u8>; 2],
     dropped: u64,
@@ -36,15 +40,16 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn open(folder: PathBuf, policy: LogPolicy) -> io::Result<Self> {
+    /// Begins a log in a folder that holds none.
+    pub(super) fn create(folder: PathBuf, policy: LogPolicy) -> io::Result<Self> {
         fs::create_dir_all(&folder)?;
-        let number = numbers(&folder)?.last().copied().unwrap_or(1);
         let mut log = Self {
             folder,
             policy,
-            number,
+            number: 1,
             file: None,
             size: 0,
+            lines: 0,
             open_lines: [Vec::new(), Vec::new()],
             dropped: 0,
             unreported: 0,
@@ -80,27 +85,26 @@ impl Log {
         for stream in [STDOUT, STDERR] {
             let rest = std::mem::take(&mut self.open_lines[stream]);
             if !rest.is_empty() {
-                let record = record(STREAMS[stream], b'P', &rest);
-                self.write(&record);
+                self.write(&Records::of_one(STREAMS[stream], b'P', &rest));
             }
         }
     }
 
     fn append(&mut self, stream: usize, bytes: &[u8]) {
-        let mut records = Vec::with_capacity(bytes.len() + 128);
+        let mut records = Records { bytes: Vec::with_capacity(bytes.len() + 128), lines: 0 };
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let open = &mut self.open_lines[stream];
             match piece.strip_suffix(b"\n") {
-                Some(end) if open.is_empty() => push(&mut records, STREAMS[stream], b'F', end),
+                Some(end) if open.is_empty() => records.push(STREAMS[stream], b'F', end),
                 Some(end) => {
                     open.extend_from_slice(end);
-                    push(&mut records, STREAMS[stream], b'F', open);
+                    records.push(STREAMS[stream], b'F', open);
                     open.clear();
                 }
                 None => open.extend_from_slice(piece),
             }
             if open.len() >= MAX_LINE {
-                push(&mut records, STREAMS[stream], b'P', open);
+                records.push(STREAMS[stream], b'P', open);
                 open.clear();
             }
             if open.is_empty() && open.capacity() > 1024 {
@@ -108,25 +112,26 @@ impl Log {
                 *open = Vec::new();
             }
         }
-        if !records.is_empty() {
+        if !records.bytes.is_empty() {
             self.write(&records);
         }
     }
 
     /// Writes whole records or none of them. A full disk must neither block nor end the instance: what does not fit is
-    /// dropped and counted, and the count is written once there is room again.
-    fn write(&mut self, records: &[u8]) {
-        if self.unreported > 0 {
+    /// dropped and counted, and the count is written with the next records for which there is room.
+    fn write(&mut self, records: &Records) {
+        let written = if self.unreported > 0 {
             let text =
                 format!("{} bytes of output were dropped: no space left on the device", self.unreported);
-            if self.try_write(&record("system", b'F', text.as_bytes())).is_err() {
-                self.drop_bytes(records.len());
-                return;
-            }
-            self.unreported = 0;
-        }
-        if self.try_write(records).is_err() {
-            self.drop_bytes(records.len());
+            let mut with_count = Records::of_one("system", b'F', text.as_bytes());
+            with_count.append(records);
+            self.try_write(&with_count)
+        } else {
+            self.try_write(records)
+        };
+        match written {
+            Ok(()) => self.unreported = 0,
+            Err(_) => self.drop_bytes(records.bytes.len()),
         }
     }
 
@@ -135,22 +140,14 @@ impl Log {
         self.unreported += count as u64;
     }
 
-    fn try_write(&mut self, records: &[u8]) -> io::Result<()> {
+    fn try_write(&mut self, records: &Records) -> io::Result<()> {
         if self.file.is_none() || self.size >= self.policy.file_bytes {
             self.rotate()?;
         }
         let Some(file) = &mut self.file else { return Err(io::ErrorKind::NotFound.into()) };
-        match file.write_all(records) {
-            Ok(()) => {
-                self.size += records.len() as u64;
-                Ok(())
-            }
-            Err(error) => {
-                // No half record may stay: a later one would continue it.
-                let _ = file.set_len(self.size);
-                Err(error)
-            }
-        }
+        append_all(file, &mut self.size, &records.bytes)?;
+        self.lines += records.lines;
+        Ok(())
     }
 
     fn rotate(&mut self) -> io::Result<()> {
@@ -167,9 +164,55 @@ impl Log {
     }
 
     fn open_current(&mut self) -> io::Result<File> {
-        let file = File::options().create(true).append(true).open(path(&self.folder, self.number))?;
+        let mut file = File::options().create(true).append(true).open(path(&self.folder, self.number))?;
         self.size = file.metadata()?.len();
+        if self.size == 0 {
+            let head = Records::of_one("system", b'H', self.lines.to_string().as_bytes());
+            append_all(&mut file, &mut self.size, &head.bytes)?;
+        }
         Ok(file)
+    }
+}
+
+/// Appends all or nothing: no half record may stay, a later one would continue it.
+fn append_all(file: &mut File, size: &mut u64, bytes: &[u8]) -> io::Result<()> {
+    match file.write_all(bytes) {
+        Ok(()) => {
+            *size += bytes.len() as u64;
+            Ok(())
+        }
+        Err(error) => {
+            let _ = file.set_len(*size);
+            Err(error)
+        }
+    }
+}
+
+/// Records that are written together.
+struct Records {
+    bytes: Vec<u8>,
+    /// How many of them are whole lines.
+    lines: u64,
+}
+
+impl Records {
+    fn of_one(stream: &str, tag: u8, text: &[u8]) -> Self {
+        let mut records = Self { bytes: Vec::with_capacity(text.len() + 48), lines: 0 };
+        records.push(stream, tag, text);
+        records
+    }
+
+    fn append(&mut self, more: &Self) {
+        self.bytes.extend_from_slice(&more.bytes);
+        self.lines += more.lines;
+    }
+
+    fn push(&mut self, stream: &str, tag: u8, text: &[u8]) {
+        // Writing to a vector cannot fail.
+        let _ = write!(self.bytes, "{:.9} {stream} {} ", Timestamp::now(), char::from(tag));
+        self.bytes.extend_from_slice(text);
+        self.bytes.push(b'\n');
+        self.lines += u64::from(tag == b'F');
     }
 }
 
@@ -189,17 +232,4 @@ pub(crate) fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
     }
     numbers.sort_unstable();
     Ok(numbers)
-}
-
-fn record(stream: &str, tag: u8, text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len() + 48);
-    push(&mut out, stream, tag, text);
-    out
-}
-
-fn push(out: &mut Vec<u8>, stream: &str, tag: u8, text: &[u8]) {
-    // Writing to a vector cannot fail.
-    let _ = write!(out, "{:.9} {stream} {} ", Timestamp::now(), char::from(tag));
-    out.extend_from_slice(text);
-    out.push(b'\n');
 }

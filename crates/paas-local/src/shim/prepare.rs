@@ -72,7 +72,7 @@ pub(super) fn start(dir: &InstanceDir, boot: Boot, channel: &mut UnixStream) -> 
     write_etc(dir, &spec)?;
     let (stdout, app_stdout) = output(dir, "stdout.fifo")?;
     let (stderr, app_stderr) = output(dir, "stderr.fifo")?;
-    let mut log = Log::open(dir.logs(), spec.log).step("open the log")?;
+    let mut log = Log::create(dir.logs(), spec.log).step("open the log")?;
     let control = handover::bind(&dir.socket()).step("listen for the server and the gateway")?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .step("hide from other processes")?;

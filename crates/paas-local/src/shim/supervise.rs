@@ -19,10 +19,12 @@ use super::{
     log::{STDERR, STDOUT},
     prepare::Running,
 };
-use crate::state::{Exit, ExitSlot, InstanceDir};
+use crate::state::{Exit, ExitSlot, InstanceDir, handles};
 
-/// More connections than the server, the gateway and a few readers of logs need.
+/// More connections than the server, the gateway and some readers of logs need.
 const MAX_CLIENTS: usize = 64;
+/// The most readers of logs, so that they keep nobody else out. The others look at the log from time to time.
+const MAX_FOLLOWERS: usize = 32;
 
 struct Client {
     socket: OwnedFd,
@@ -132,6 +134,9 @@ impl Shim<'_> {
             Effect::Signal(number) => self.signal(number),
             Effect::Stop(grace) => self.stop(grace),
             Effect::Follow => {
+                if self.clients.iter().filter(|client| client.follows_log).count() >= MAX_FOLLOWERS {
+                    return false;
+                }
                 self.clients[client].follows_log = true;
                 done()
             }
@@ -215,16 +220,4 @@ struct Ready {
     stderr: bool,
     control: bool,
     clients: Vec<usize>,
-}
-
-/// Whether a process has a handler for a signal (proc(5), `SigCgt` of `status`). If that cannot be read, it is assumed.
-fn handles(pid: i32, signal: i32) -> bool {
-    let caught = std::fs::read_to_string(format!("/proc/{pid}/status")).ok().and_then(|status| {
-        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
-        u64::from_str_radix(mask.trim(), 16).ok()
-    });
-    match (caught, u32::try_from(signal - 1)) {
-        (Some(mask), Ok(bit)) if bit < 64 => mask & (1 << bit) != 0,
-        _ => true,
-    }
 }

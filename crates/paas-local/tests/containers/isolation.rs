@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use paas_local::{ErrorKind, Secrets};
+
 use super::machine::Machine;
 use crate::cases;
 
@@ -136,6 +138,18 @@ async fn links_of_the_image_lead_into_the_image(machine: Arc<Machine>) {
     assert!(said.starts_with("127.0.0.1\tlocalhost"), "{said}");
     assert_eq!(std::fs::read_to_string(outside.join("hosts")).expect("the file"), "untouched");
     assert!(!std::path::Path::new("/etc/volume").exists());
+    // A user that only a file of the host knows, which the image's list of users leads to.
+    std::fs::write(outside.join("passwd"), "outsider:x:0:0::/:/bin/sh\n").expect("a file");
+    std::fs::remove_file(machine.layer().join("etc/passwd")).expect("it goes");
+    link(
+        &std::path::Path::new("../../../../../../..")
+            .join(outside.join("passwd").strip_prefix("/").expect("it is absolute")),
+        "etc/passwd",
+    );
+    let mut spec = machine.spec("outsider", &["env"]);
+    spec.user = Some("outsider".into());
+    let error = machine.instances.start(&spec, Secrets::default()).await.expect_err("it is unknown");
+    assert_eq!(error.kind(), ErrorKind::BadUser, "{error}");
 }
 
 async fn layers_cover_each_other(machine: Arc<Machine>) {

@@ -9,7 +9,7 @@ use paas_core::model::{
 use paas_core::port::{Epoch, InstancePhase, Runtime as _};
 use paas_gateway::Source;
 
-use super::fixture::{CANARY, EPOCH, Fixture, eventually, get_from, http_port, ok, plain};
+use super::fixture::{CANARY, EPOCH, Fixture, eventually, get_from, holds, http_port, ok, plain};
 
 pub(crate) fn promises() -> Vec<Promise<Fixture>> {
     macro_rules! list {
@@ -244,15 +244,4 @@ async fn secrets_reach_the_instance_and_no_disk(fixture: &Fixture) {
     assert_eq!(fixture.get("web.test", "/file/run/token").await, (200, CANARY.to_owned()));
     assert!(!holds(&fixture.state(), CANARY), "the secret is on the disk");
     assert!(holds(&fixture.state(), "web.test"), "the search finds what is there");
-}
-
-/// Whether any file below a directory that can be read holds a text.
-fn holds(directory: &std::path::Path, text: &str) -> bool {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.into_iter().any(|entry| match entry.file_type() {
-        Ok(kind) if kind.is_dir() => holds(&entry.path(), text),
-        Ok(kind) if kind.is_file() => std::fs::read(entry.path())
-            .is_ok_and(|bytes| bytes.windows(text.len()).any(|window| window == text.as_bytes())),
-        _ => false,
-    })
 }

@@ -16,8 +16,8 @@ use paas_core::model::{
     Security, Template, Termination,
 };
 use paas_core::port::{
-    Backend, Epoch, InstanceId, RouteBinding, Router, Runtime, SecretSource, SecretValue, ServiceState,
-    ServiceTraffic, SetKey, SetObservation, SetSpec,
+    Backend, Epoch, InstanceId, InstanceObservation, RouteBinding, Router, Runtime, SecretSource,
+    SecretValue, ServiceState, ServiceTraffic, SetKey, SetObservation, SetSpec,
 };
 use paas_core::{AppEnv, ClusterName, ComponentKey, Result, TrackKey};
 use paas_local::{Found, Instances, LocalMachine, MachineOptions};
@@ -77,6 +77,11 @@ impl Fixture {
 
     pub(crate) fn machine(&self) -> LocalMachine {
         self.machine.lock().expect("nobody panics with it").clone()
+    }
+
+    /// The directory of the test.
+    pub(crate) fn directory(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Where the machine keeps everything.
@@ -160,6 +165,35 @@ impl Fixture {
         let spec = SetSpec { key: key.clone(), template, count, labels: BTreeMap::new() };
         ok(self.machine().ensure(EPOCH, &spec).await);
         key
+    }
+
+    /// Makes one more instance of revision `r1` of a track, and waits until it is ready.
+    pub(crate) async fn one_more(&self, track: &TrackKey, template: Template) -> InstanceId {
+        let key = SetKey { track: track.clone(), revision: revision("r1") };
+        let ids = |set: &SetObservation| -> Vec<InstanceId> {
+            set.instances.iter().map(|instance| instance.id.clone()).collect()
+        };
+        let before = self.observe(&key).await.map(|set| ids(&set)).unwrap_or_default();
+        let count = before.len() + 1;
+        if before.is_empty() {
+            self.ensure_revision(track.clone(), &key.revision, template, 1).await;
+        } else {
+            ok(self.machine().scale(EPOCH, &key, u32::try_from(count).expect("few instances")).await);
+        }
+        let after = ids(&self.until_ready(&key, count).await);
+        after.into_iter().find(|id| !before.contains(id)).expect("there is one more")
+    }
+
+    /// What is seen of an instance, whichever set it is in.
+    pub(crate) async fn seen(&self, instance: &InstanceId) -> Option<InstanceObservation> {
+        for track in ok(self.machine().tracks().await) {
+            let observed = ok(self.machine().observe(&track).await);
+            let mut instances = observed.sets.into_values().flat_map(|set| set.instances);
+            if let Some(seen) = instances.find(|seen| seen.id == *instance) {
+                return Some(seen);
+            }
+        }
+        None
     }
 
     /// Sends a service's traffic to `r1`, and a host to the service.
@@ -268,7 +302,7 @@ impl Fixture {
     }
 }
 
-async fn open(dir: &Path) -> LocalMachine {
+pub(crate) async fn open(dir: &Path) -> LocalMachine {
     let options = MachineOptions::new(dir.join("state")).with_installation("paas-test");
     ok(LocalMachine::open(options, Arc::new(Canaries)).await)
 }
@@ -332,6 +366,22 @@ pub(crate) async fn get_from(fixture: &Fixture, instance: &InstanceId, path: &st
     text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or(text)
 }
 
+/// The command lines of what runs in an instance, its first process first.
+pub(crate) fn processes(fixture: &Fixture, instance: &InstanceId) -> Vec<String> {
+    let first = number(&document(&fixture.folder(instance).join("state.json")), "pid").as_raw_nonzero().get();
+    let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let Some(wanted) = namespace(first) else { return Vec::new() };
+    let line = |pid: i32| {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&words).trim_end_matches('\0').replace('\0', " ")
+    };
+    let all = std::fs::read_dir("/proc").expect("there is /proc").flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let others = pids.filter(|pid| *pid != first && namespace(*pid).as_ref() == Some(&wanted));
+    // A process that has ended and was not waited for has no command line.
+    std::iter::once(first).chain(others).map(line).filter(|line| !line.is_empty()).collect()
+}
+
 /// A JSON document of the machine.
 pub(crate) fn document(path: &Path) -> serde_json::Value {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -342,4 +392,15 @@ pub(crate) fn document(path: &Path) -> serde_json::Value {
 pub(crate) fn number(document: &serde_json::Value, field: &str) -> rustix::process::Pid {
     let number = document[field].as_i64().and_then(|number| i32::try_from(number).ok());
     number.and_then(rustix::process::Pid::from_raw).expect("the document names a process")
+}
+
+/// Whether any file below a directory that can be read holds a text.
+pub(crate) fn holds(directory: &Path, text: &str) -> bool {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => holds(&entry.path(), text),
+        Ok(kind) if kind.is_file() => std::fs::read(entry.path())
+            .is_ok_and(|bytes| bytes.windows(text.len()).any(|window| window == text.as_bytes())),
+        _ => false,
+    })
 }

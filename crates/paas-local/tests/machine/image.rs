@@ -52,3 +52,20 @@ fn build(program: &Path, layout: &Path) {
         std::fs::remove_dir_all(&draft).expect("the draft goes");
     }
 }
+
+/// An image with what this program needs to be run in a container: the loader and the libraries of the host.
+pub(crate) fn with_a_loader(layout: &Path) -> Made {
+    let program = std::env::current_exe().expect("it is there");
+    let listed = std::process::Command::new("ldd").arg(program).output().expect("ldd runs");
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let mut image = ImageBuilder::scratch(Platform::host())
+        .with_file("/app", FileMode::PROGRAM, std::fs::read(program::path()).expect("the program"))
+        .with_entrypoint(["/app"]);
+    // `name => /path (address)`, or the loader: `/path (address)`.
+    for path in listed.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/'))) {
+        image = image.with_file(path, FileMode::PROGRAM, std::fs::read(path).expect("a library"));
+    }
+    let image = image.build().expect("the image");
+    image.write_layout(layout, &["1".parse().expect("a tag")]).expect("the layout");
+    Made { location: format!("oci:{}:1", layout.display()), digest: image.digest().to_string() }
+}
