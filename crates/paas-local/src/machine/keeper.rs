@@ -265,10 +265,16 @@ impl Keeper {
             out_of_memory: exit.out_of_memory,
             at: exit.at,
         };
+        // All at once, so that nobody sees an end without its reason.
         self.show(|member| {
             member.container = None;
             member.previous = container_id(&self.id, number).ok();
             member.seen.last_exit = Some(status);
+            if self.stays_ended(exit) {
+                member.enter(InstancePhase::Exited, None);
+            } else {
+                member.enter(InstancePhase::BackOff, Some(told.clone()));
+            }
         });
         self.keep_the_last_output(number).await;
         told
@@ -293,15 +299,11 @@ impl Keeper {
 
     /// Whether the restart policy leaves it at this end.
     fn stays_ended(&self, exit: &Exit) -> bool {
-        let stays = match self.template.restart {
+        match self.template.restart {
             RestartPolicy::Never => true,
             RestartPolicy::OnFailure => exit.is_success(),
             _ => false,
-        };
-        if stays {
-            self.show(|member| member.enter(InstancePhase::Exited, None));
         }
-        stays
     }
 
     /// Pauses before the next start; false if the instance shall go or the machine is closed.

@@ -348,16 +348,16 @@ pub(crate) fn folder_of_a_server() -> Option<PathBuf> {
 /// Opens the machine of a test, runs a command in it, says so, and waits to be killed.
 pub(crate) fn be_a_server(folder: &Path) -> ! {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let never: std::convert::Infallible = runtime.block_on(async {
+    runtime.block_on(async {
         let machine = super::fixture::open(folder).await;
         let component = paas_core::conformance::app("behaviour").component("web".parse().expect("a name"));
         let target = ExecTarget::Instance(component.on(paas_core::ClusterName::local()), None);
         let mut session = ok(machine.exec(&target, &options(&["/app", "ignore-term"])).await);
         until(&mut session, |text| text.contains("ready")).await;
         println!("ready");
-        std::future::pending().await
+        std::future::pending::<()>().await;
     });
-    match never {}
+    unreachable!("it waits to be killed")
 }
 
 async fn a_command_ends_with_the_server(fixture: &Fixture) {
