@@ -213,3 +213,6 @@ impl Store for SqliteStore {
         write::compact(&self.shared.writer, up_to).await.map_err(|error| failure("compact the feed", error))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -202,6 +202,14 @@ impl LocalMachine {
         }
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
+        let is_empty = {
+            let sets = self.shared.sets();
+            sets.sets.is_empty() && sets.runs.is_empty()
+        };
+        if is_empty {
+            // Nothing runs, so nothing of ours stays on the machine; the next opening makes the group anew.
+            self.shared.instances.host().release();
+        }
         drop(self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }

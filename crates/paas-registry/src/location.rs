@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::{Archive, Error, ErrorKind, Layout, Reference, Registries, Result, Source, Tag};
 
 /// Where an image is: `name[:tag][@digest]` in a registry, `oci:DIRECTORY[:TAG]` in a layout, `oci-archive:FILE[:TAG]` in an
-/// archive.
+/// archive. Without a tag it is the only image of a layout or archive, or the one that is called `latest`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Location {
@@ -38,6 +38,25 @@ impl Location {
                 reference
             }
         }
+    }
+
+    /// Refuses a path that means another place from another folder.
+    #[cfg(feature = "core")]
+    pub(crate) fn check_absolute(&self) -> Result<()> {
+        let path = match self {
+            Self::Layout { directory, .. } => directory,
+            Self::Archive { file, .. } => file,
+            Self::Registry(_) => return Ok(()),
+        };
+        if path.is_absolute() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Invalid,
+            "find the image",
+            format!("the path {} is relative", path.display()),
+        )
+        .with_remedy("write the path from the root on: it is read by another process, maybe later"))
     }
 
     /// The place, opened.
@@ -93,7 +112,7 @@ fn path_and_tag(text: &str, rest: &str) -> Result<(PathBuf, Reference)> {
     let base: Reference = "localhost/image".parse()?;
     let reference = match tag {
         Some(tag) => base.at_tag(tag.parse::<Tag>()?),
-        None => base,
+        None => base.unnamed(),
     };
     Ok((PathBuf::from(path), reference))
 }
@@ -109,6 +128,7 @@ mod tests {
         assert_eq!(layout.to_string(), "oci:/srv/images:1.2");
         let archive: Location = "oci-archive:web.tar".parse().unwrap();
         assert!(matches!(&archive, Location::Archive { file, .. } if file.ends_with("web.tar")));
+        assert_eq!(archive.to_string(), "oci-archive:web.tar", "no tag is made up");
         let odd: Location = "oci:/srv/a:b/images".parse().unwrap();
         assert!(matches!(&odd, Location::Layout { directory, .. } if directory.ends_with("a:b/images")));
         assert!(matches!("shop/web:1".parse().unwrap(), Location::Registry(_)));

@@ -10,7 +10,8 @@ use crate::{ErrorKind, ImageConfig, Limits, Location, Platform, Registries};
 /// Images in registries, layouts and archives, as the platform resolves them.
 ///
 /// An image is resolved only if it can run here: its configuration is read, and an image for another platform is refused
-/// before a release is made of it.
+/// before a release is made of it. Paths of layouts and archives must be absolute: a release is made once and carried out
+/// later, by a process that may have another current folder.
 #[derive(Debug, Clone, Default)]
 pub struct OciImages {
     registries: Registries,
@@ -52,6 +53,7 @@ impl Registry for OciImages {
     async fn resolve(&self, query: &ImageQuery) -> Result<ResolvedImage, PortError> {
         let failed = |error| port_error("resolve an image", &query.reference, error);
         let location: Location = query.reference.parse().map_err(failed)?;
+        location.check_absolute().map_err(failed)?;
         let image = self.read(&location).await.map_err(failed)?;
         Ok(ResolvedImage { reference: query.reference.clone(), ..image })
     }
@@ -89,4 +91,23 @@ fn port_error(operation: &'static str, reference: &str, error: crate::Error) -> 
         translated = translated.with_remedy(remedy.to_owned());
     }
     translated.with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_relative_path_is_refused_with_the_remedy() {
+        for image in ["oci:images:1", "oci-archive:./web.tar"] {
+            let query = ImageQuery { reference: image.to_owned(), org: None };
+            let error = OciImages::default().resolve(&query).await.unwrap_err();
+            assert_eq!(error.kind(), PortKind::Invalid, "{}", error.report());
+            assert!(
+                error.remedy().is_some_and(|remedy| remedy.contains("from the root")),
+                "{}",
+                error.report()
+            );
+        }
+    }
 }

@@ -51,7 +51,7 @@ impl Reference {
         &self.repository
     }
 
-    /// The tag. `None` only if there is a digest.
+    /// The tag. `None` only if there is a digest, or if a [`Location`](crate::Location) names none.
     pub fn tag(&self) -> Option<&Tag> {
         self.tag.as_ref()
     }
@@ -71,6 +71,11 @@ impl Reference {
     #[must_use]
     pub fn at_tag(&self, tag: Tag) -> Self {
         Self { tag: Some(tag), digest: None, ..self.clone() }
+    }
+
+    /// The same repository, without a tag and without a digest: the only image of a layout or archive.
+    pub(crate) fn unnamed(&self) -> Self {
+        Self { tag: None, digest: None, ..self.clone() }
     }
 
     /// What the registry's API takes in the place of a reference: the digest, or else the tag.
@@ -159,7 +164,7 @@ impl FromStr for Reference {
                 "each part of a repository has lower-case letters and digits, with single separators ('.', '_', '__' or '-') between them",
             ));
         }
-        let tag = tag.or_else(|| digest.is_none().then(|| Tag(DEFAULT_TAG.to_owned())));
+        let tag = tag.or_else(|| digest.is_none().then(Tag::latest));
         Ok(Self { registry: registry.to_owned(), repository, tag, digest })
     }
 }
@@ -259,6 +264,11 @@ impl fmt::Debug for Reference {
 pub struct Tag(String);
 
 impl Tag {
+    /// What is meant where no tag is given.
+    pub(crate) fn latest() -> Self {
+        Self(DEFAULT_TAG.to_owned())
+    }
+
     /// The tag's text.
     pub fn as_str(&self) -> &str {
         &self.0

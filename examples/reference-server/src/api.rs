@@ -20,6 +20,7 @@ mod metrics;
 mod operation;
 mod org;
 mod parameter;
+mod position;
 mod release;
 mod route;
 mod run;
@@ -54,7 +55,6 @@ fn routes() -> Routes {
 
 /// The OpenAPI document.
 #[cfg(test)]
-#[allow(dead_code, reason = "for the snapshot of the document, which comes with the tests of the interface")]
 fn openapi() -> serde_json::Value {
     document::document(&routes().operations)
 }

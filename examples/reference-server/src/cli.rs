@@ -6,6 +6,7 @@ mod command;
 mod context;
 mod duration;
 mod failure;
+mod image;
 mod live;
 mod output;
 mod spec;

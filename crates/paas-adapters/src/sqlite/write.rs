@@ -1,9 +1,9 @@
 //! Transactions: expectations checked and writes made at one revision, on the one connection that writes.
 
 use paas_core::port::{DocumentKey, Revision, Txn, Write};
-use paas_core::{Error, Result};
+use paas_core::{Error, ErrorKind, Result};
 use sqlx::sqlite::SqlitePool;
-use sqlx::{Row, Sqlite, SqliteConnection, Transaction};
+use sqlx::{Connection as _, Row, Sqlite, SqliteConnection, Transaction};
 
 use super::{failure, from_sql, to_sql};
 
@@ -11,7 +11,23 @@ use super::{failure, from_sql, to_sql};
 const COMPACT_EVERY: i64 = 500;
 
 pub(super) async fn commit(pool: &SqlitePool, txn: Txn, keep: i64) -> Result<Revision> {
-    let mut transaction = begin(pool).await.map_err(failed)?;
+    let mut connection = pool.acquire().await.map_err(failed)?;
+    let outcome = transact(&mut connection, txn, keep).await;
+    if outcome.as_ref().is_err_and(|error| is_of_the_database(error)) {
+        // After some errors, such as that of a full disk, SQLite has ended the transaction by itself, and the connection
+        // goes on counting it: the next commit gets another one.
+        let _ = connection.close().await;
+    }
+    outcome
+}
+
+/// Whether it was the database that failed, and not an expectation of the transaction.
+fn is_of_the_database(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Internal)
+}
+
+async fn transact(connection: &mut SqliteConnection, txn: Txn, keep: i64) -> Result<Revision> {
+    let mut transaction = begin(connection).await.map_err(failed)?;
     for expect in &txn.expect {
         let existing = existing(&mut transaction, expect.key()).await.map_err(failed)?;
         expect.check(existing.map(|existing| existing.modified))?;
@@ -43,8 +59,8 @@ fn failed(error: sqlx::Error) -> Error {
 }
 
 /// A transaction that holds the right to write from its beginning, so that it cannot fail for it later.
-async fn begin(pool: &SqlitePool) -> sqlx::Result<Transaction<'static, Sqlite>> {
-    pool.begin_with("BEGIN IMMEDIATE").await
+async fn begin(connection: &mut SqliteConnection) -> sqlx::Result<Transaction<'_, Sqlite>> {
+    connection.begin_with("BEGIN IMMEDIATE").await
 }
 
 struct Existing {
@@ -162,7 +178,15 @@ async fn give_up(connection: &mut SqliteConnection, up_to: i64) -> sqlx::Result<
 }
 
 pub(super) async fn compact(pool: &SqlitePool, up_to: Revision) -> sqlx::Result<()> {
-    let mut transaction = begin(pool).await?;
-    give_up(&mut transaction, to_sql(up_to)).await?;
-    transaction.commit().await
+    let mut connection = pool.acquire().await?;
+    let work = async {
+        let mut transaction = begin(&mut connection).await?;
+        give_up(&mut transaction, to_sql(up_to)).await?;
+        transaction.commit().await
+    };
+    let outcome = work.await;
+    if outcome.is_err() {
+        let _ = connection.close().await;
+    }
+    outcome
 }

@@ -100,6 +100,20 @@ pub struct InstanceFailure {
     pub last_lines: Vec<String>,
 }
 
+impl InstanceFailure {
+    /// The failure as one sentence: what happened, and the last line of the output.
+    pub fn told(&self) -> String {
+        const LONGEST: usize = 200;
+        match self.last_lines.iter().rev().find(|line| !line.trim().is_empty()) {
+            None => self.message.clone(),
+            Some(line) => {
+                let line: String = line.trim().chars().take(LONGEST).collect();
+                format!("{}; its last line: {line}", self.message)
+            }
+        }
+    }
+}
+
 /// An instance as the backend sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceObservation {

@@ -189,8 +189,13 @@ pub enum AbortReason {
     Bake(String),
     /// A run to completion failed.
     Run(String),
-    /// Another track of the same rollout failed.
-    Track(TrackKey),
+    /// A track of the rollout failed.
+    Track {
+        /// Which one.
+        track: TrackKey,
+        /// Why it went back.
+        why: String,
+    },
     /// A newer release has taken its place.
     Superseded(RolloutId),
     /// The release that was asked for next is the one that is stable.
@@ -202,13 +207,15 @@ pub enum AbortReason {
 impl fmt::Display for AbortReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::User(words) if words.is_empty() => f.write_str("aborted by a user"),
-            Self::User(words) => write!(f, "aborted by a user: {words}"),
+            Self::User(words) if words.is_empty() => f.write_str("a user asked for it"),
+            Self::User(words) => write!(f, "a user asked for it: {words}"),
             Self::Deadline(why) if why.is_empty() => f.write_str("no progress before the deadline"),
             Self::Deadline(why) => write!(f, "no progress before the deadline: {}", why.join("; ")),
             Self::Bake(why) => write!(f, "the bake failed: {why}"),
             Self::Run(why) => write!(f, "the run failed: {why}"),
-            Self::Track(track) => write!(f, "track `{track}` failed"),
+            Self::Track { track, why } => {
+                write!(f, "{} on {}: {why}", track.component.component, track.cluster)
+            }
             Self::Superseded(by) => write!(f, "superseded by rollout {by}"),
             Self::Returned => f.write_str("returned to the stable release"),
             Self::Detached => f.write_str("the track is being detached"),

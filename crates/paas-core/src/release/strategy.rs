@@ -71,7 +71,8 @@ pub trait Strategy: std::fmt::Debug + Send + Sync {
 }
 
 impl StrategySpec {
-    /// Compiles the declared strategy for one track; the declared times take the place of the context's.
+    /// Compiles the declared strategy for one track; the declared times take the place of the context's. What is aborted
+    /// goes at once: it serves nobody any more, why it failed is told, and the next release need not wait for it.
     ///
     /// # Errors
     /// What [`Plan::validate`] says of the plan.
@@ -79,6 +80,7 @@ impl StrategySpec {
         let timed = |deadline: u32, min_ready: u32| StrategyContext {
             progress_deadline: Seconds(deadline),
             min_ready: Seconds(min_ready),
+            keep_aborted: Seconds::ZERO,
             ..*context
         };
         match self {

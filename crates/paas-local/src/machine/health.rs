@@ -18,11 +18,14 @@ use crate::Instance;
 /// the probe's period.
 const EAGER: Duration = Duration::from_millis(4);
 
+/// How long an instance may take to start before it is worth a word: most are not there yet when they are first asked.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// How an instance is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Health {
     /// It has not been ready yet, and what it said last.
-    Starting(Option<InstanceFailure>),
+    Starting(InstanceFailure),
     /// It can serve.
     Ready,
     /// It could serve and cannot now.
@@ -85,6 +88,13 @@ async fn say(tell: &mpsc::Sender<Health>, health: Health) {
     let _ = tell.send(health).await;
 }
 
+/// Tells why an instance has not been ready yet, once it has taken longer than usual.
+async fn say_starting(tell: &mpsc::Sender<Health>, begun: Moment, why: impl FnOnce() -> String) {
+    if begun.elapsed() >= QUIET {
+        say(tell, Health::Starting(failure("not_ready", why()))).await;
+    }
+}
+
 /// Waits for the first success of the startup probe. It may fail for as long as its threshold of periods takes.
 async fn started(
     subject: &Subject<'_>,
@@ -92,7 +102,8 @@ async fn started(
     tell: &mpsc::Sender<Health>,
 ) -> Result<(), InstanceFailure> {
     let period = Duration::from_secs(probe.period_seconds.into());
-    let until = Moment::now() + period.saturating_mul(probe.failure_threshold);
+    let begun = Moment::now();
+    let until = begun + period.saturating_mul(probe.failure_threshold);
     let mut pause = EAGER;
     loop {
         let Err(why) = ask(subject, probe).await.map_err(Unwell::message) else { return Ok(()) };
@@ -101,8 +112,7 @@ async fn started(
                 format!("it had not started after {} s: {why}", (period * probe.failure_threshold).as_secs());
             return Err(failure("unhealthy", message));
         }
-        say(tell, Health::Starting(Some(failure("not_ready", format!("it has not started yet: {why}")))))
-            .await;
+        say_starting(tell, begun, || format!("it has not started yet: {why}")).await;
         tokio::time::sleep(pause).await;
         pause = (pause * 3 / 2).min(period);
     }
@@ -142,6 +152,7 @@ async fn serves(
     let period = Duration::from_secs(probe.period_seconds.into());
     let (mut ready, mut ever) = (was_ready, was_ready);
     let (mut in_a_row, mut pause) = (0, EAGER);
+    let begun = Moment::now();
     loop {
         let answer = ask(subject, probe).await.map_err(Unwell::message);
         if answer.is_ok() == ready {
@@ -155,8 +166,7 @@ async fn serves(
                 say(tell, Health::Ready).await;
             }
             Err(why) if !ever => {
-                say(tell, Health::Starting(Some(failure("not_ready", format!("it is not ready: {why}")))))
-                    .await;
+                say_starting(tell, begun, || format!("it is not ready: {why}")).await;
             }
             Err(why) if ready && in_a_row >= probe.failure_threshold => {
                 (ready, in_a_row) = (false, 0);

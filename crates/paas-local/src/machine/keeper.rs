@@ -206,7 +206,7 @@ impl Keeper {
             health::Health::Starting(why) => {
                 // Why it ended the last time says more than that it is not there yet.
                 let ended = member.seen.failure.clone().filter(|failure| failure.reason != "not_ready");
-                member.enter(InstancePhase::Starting, ended.or(why));
+                member.enter(InstancePhase::Starting, ended.or(Some(why)));
             }
             health::Health::Unready(why) => member.enter(InstancePhase::Unready, Some(why)),
         });
@@ -311,12 +311,7 @@ impl Keeper {
         let doubled = FIRST_PAUSE.saturating_mul(1 << self.early.saturating_sub(1).min(16));
         let pause = doubled.min(LONGEST_PAUSE);
         if self.early > 1 {
-            failure.message = format!(
-                "{}; {} starts failed in a row, the next one is in {:.1} s",
-                failure.message,
-                self.early,
-                pause.as_secs_f64()
-            );
+            failure.message = format!("{}; {} starts failed in a row", failure.message, self.early);
         }
         self.show(|member| member.enter(InstancePhase::BackOff, Some(failure)));
         tokio::select! {

@@ -1,6 +1,6 @@
 //! What a layout directory and an archive have in common: an index, and blobs by digest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -81,12 +81,16 @@ pub(crate) fn manifest(
         return read(blobs, digest, media_type.unwrap_or_else(|| MediaType::new("")), limits);
     }
     let all: Vec<&Descriptor> = index.manifests.iter().filter(is_image).collect();
-    let mut found: Vec<&Descriptor> = all.iter().copied().filter(|d| is_named(d, reference)).collect();
-    if found.is_empty()
-        && let [only] = all.as_slice()
-        && name(only).is_none()
-    {
-        found.push(only);
+    let wanted = reference.at_tag(reference.tag().cloned().unwrap_or_else(Tag::latest));
+    let mut found: Vec<&Descriptor> = all.iter().copied().filter(|d| is_named(d, &wanted)).collect();
+    let names: BTreeSet<Option<&str>> = all.iter().map(|descriptor| name(descriptor)).collect();
+    let is_the_only_one = match reference.tag() {
+        Some(_) => all.len() == 1 && names.contains(&None),
+        // One image for several platforms may be listed once for each.
+        None => names.len() == 1,
+    };
+    if found.is_empty() && is_the_only_one {
+        found.clone_from(&all);
     }
     found.dedup_by_key(|descriptor| descriptor.digest);
     match found.as_slice() {

@@ -208,3 +208,22 @@ async fn all_packings_and_dockers_types_are_taken() {
     }
     assert_eq!(fixture.contents().len(), 5, "three layers and two documents: {:?}", fixture.contents());
 }
+
+#[tokio::test]
+async fn without_a_tag_it_is_the_only_image_or_the_latest_one() {
+    let fixture = Fixture::new();
+    let layout = fixture.directory.path().join("layout");
+    let location: crate::Location = format!("oci:{}", layout.display()).parse().unwrap();
+    sample().write_layout(&layout, &["1".parse().unwrap()]).unwrap();
+    let pull = async || {
+        fixture.store.pull(&Layout::open(&layout)?, location.reference(), &PullOptions::default()).await
+    };
+    assert_eq!(pull().await.unwrap().digest(), sample().digest());
+
+    let other = ImageBuilder::scratch(Platform::host()).with_entrypoint(["/other"]).build().unwrap();
+    other.write_layout(&layout, &["2".parse().unwrap()]).unwrap();
+    let error = pull().await.unwrap_err();
+    assert!(error.to_string().contains("1, 2"), "{error}");
+    other.write_layout(&layout, &["latest".parse().unwrap()]).unwrap();
+    assert_eq!(pull().await.unwrap().digest(), other.digest());
+}

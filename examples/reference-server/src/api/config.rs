@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::{Answer, Outcome};
 use super::app::here;
 use super::auth::Caller;
-use super::extract::{JsonBody, Names, Query};
+use super::extract::{JsonBody, Names, PrivateBody, Query};
 use super::operation::{Routes, delete, get, patch, put};
 use crate::rest::change::NewSecret;
 use crate::rest::page::Paging;
@@ -122,7 +122,7 @@ async fn history(
 async fn set_secret(
     caller: Caller,
     Names(path): Names<SecretPath>,
-    JsonBody(new): JsonBody<NewSecret>,
+    PrivateBody(new): PrivateBody<NewSecret>,
 ) -> Outcome<ConfigWritten> {
     let value = match new {
         NewSecret::Text(text) => SecretValue::new(text),

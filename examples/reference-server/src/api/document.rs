@@ -17,6 +17,7 @@ use utoipa::openapi::{
 
 use super::operation::{DocumentedAnswer, Operation, SchemaOf};
 use super::parameter;
+use super::position::Position;
 use crate::rest::problem::{MEDIA_TYPE, Problem};
 
 const SECURITY: &str = "token";
@@ -197,7 +198,7 @@ fn parameters(operation: &Operation, schemas: &mut Schemas) -> Vec<Parameter> {
     }
     if operation.resumable {
         let about = "Goes on after the event of this id.";
-        let schema = json!({ "type": "string", "pattern": "^[0-9]{1,18}$" });
+        let schema = json!({ "type": "string", "pattern": Position::PATTERN });
         add("Last-Event-ID", ParameterIn::Header, false, schema, Some(about));
     }
     parameters

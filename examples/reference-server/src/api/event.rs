@@ -16,6 +16,7 @@ use super::app::here;
 use super::auth::Caller;
 use super::extract::{LastEventId, Names, Query};
 use super::operation::{Routes, get};
+use super::position::{Position, positioned};
 use super::sse::{self, Message};
 use crate::rest::page::{Cursor, Limit, Paging};
 use crate::rest::problem::Problem;
@@ -23,7 +24,7 @@ use crate::rest::scope::ScopeName;
 
 const TAG: &str = "events";
 const ABOUT: &str = "Server-sent events of the kind `event`. It begins with what happens from now on, or after the event \
-                     that `Last-Event-ID` names.";
+                     that `Last-Event-ID` names; where it begins is told by an id without an event.";
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -115,9 +116,13 @@ async fn stream(
     scope: Scope,
     last: LastEventId,
 ) -> Result<Response, Problem> {
-    let events = caller.session().events_stream(scope, last.0.map(Revision)).await?;
-    let messages = events.map(|event| {
-        event.map(|event| Message { id: Some(event.revision.to_string()), ..Message::new("event", event) })
-    });
-    Ok(sse::answer(service, messages))
+    let from = match last.0 {
+        Some(position) => position,
+        None => Position::after(service.store().revision().await?.0),
+    };
+    let events = caller.session().events_stream(scope, Some(Revision(from.begins_after()))).await?;
+    let messages = positioned(events, Some(from), |event| event.revision.0)
+        .map(|event| event.map(|(position, event)| Message::new("event", event).at(position)));
+    // Where it begins is told first, so that whoever has seen nothing yet can go on too.
+    Ok(sse::answer_from(service, from, messages))
 }

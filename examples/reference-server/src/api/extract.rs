@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, header};
 use paas_core::Fault;
 use serde::de::DeserializeOwned;
 
+use super::position::Position;
 use crate::rest::problem::Problem;
 
 /// The largest body of a request in bytes.
@@ -75,6 +76,26 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     }
 }
 
+/// The body, which must be JSON and holds what no answer may repeat: a refusal does not quote it.
+pub struct PrivateBody<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for PrivateBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        check_media_type(request.headers())?;
+        let bytes = read(request.into_body()).await?;
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
+            let place = format!(
+                "is not what this operation takes, at line {} column {}",
+                error.line(),
+                error.column()
+            );
+            Problem::malformed("the body is not what this operation takes", vec![Fault::new("", place)])
+        })
+    }
+}
+
 /// Whether the request says that its body is JSON.
 fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -117,20 +138,16 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     Ok(value)
 }
 
-/// The id that a stream goes on after.
-pub struct LastEventId(pub Option<u64>);
+/// The point that a stream goes on after.
+pub struct LastEventId(pub Option<Position>);
 
 impl<S: Send + Sync> FromRequestParts<S> for LastEventId {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let Some(value) = parts.headers.get("last-event-id") else { return Ok(Self(None)) };
-        let digits = value
-            .to_str()
-            .ok()
-            .filter(|text| (1..=18).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit()));
-        match digits.and_then(|digits| digits.parse().ok()) {
-            Some(id) => Ok(Self(Some(id))),
+        match value.to_str().ok().and_then(|text| text.parse().ok()) {
+            Some(position) => Ok(Self(Some(position))),
             None => Err(Problem::malformed(
                 "the header Last-Event-ID is not valid",
                 vec![Fault::new("Last-Event-ID", "is not an id as an event of this stream had it")],

@@ -16,6 +16,7 @@ use super::app::{ComponentPath, here};
 use super::auth::Caller;
 use super::extract::{LastEventId, Names, Query};
 use super::operation::{Routes, get};
+use super::position::positioned;
 use super::sse::{self, Message};
 use crate::rest::problem::Problem;
 
@@ -127,19 +128,16 @@ async fn follow(
 ) -> Result<Response, Problem> {
     let (at, component) = path.split();
     let mut options = query.options(true);
-    if let Some(id) = last.0 {
-        // The id of a line is its time in microseconds; what comes after it is wanted.
-        let time = Timestamp::UNIX_EPOCH
-            .checked_add(SignedDuration::from_micros(id.cast_signed().saturating_add(1)));
+    if let Some(seen) = last.0 {
+        // The number of a line is its time in microseconds.
+        let microseconds = SignedDuration::from_micros(seen.begins_after().cast_signed().saturating_add(1));
+        let time = Timestamp::UNIX_EPOCH.checked_add(microseconds);
         options.since = Some(time.unwrap_or(Timestamp::MAX));
         options.tail = None;
     }
     let lines = caller.session().logs(&at, &component, options).await?;
-    let messages = lines.map(|line: paas_core::Result<LogLine>| {
-        line.map(|line| Message {
-            id: Some(line.at.as_microsecond().max(0).to_string()),
-            ..Message::new("line", line)
-        })
-    });
+    let time = |line: &LogLine| line.at.as_microsecond().max(0).cast_unsigned();
+    let messages = positioned(lines, last.0, time)
+        .map(|line| line.map(|(position, line)| Message::new("line", line).at(position)));
     Ok(sse::answer(&service, messages))
 }

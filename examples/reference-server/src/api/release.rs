@@ -147,7 +147,7 @@ async fn follow(
     let progress = caller.session().follow_release(&at, path.number).await?;
     let messages = progress.map(|progress| {
         progress.map(|progress| {
-            let kind = if matches!(progress, Progress::Ended(_)) { "end" } else { "status" };
+            let kind = if matches!(progress, Progress::Ended { .. }) { "end" } else { "status" };
             Message::new(kind, progress)
         })
     });

@@ -181,3 +181,30 @@ pub enum Command {
         shell: clap_complete::Shell,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// Every command with its options, as `--help` shows it.
+    #[test]
+    fn the_help_says_what_can_be_typed() {
+        fn write(command: &mut clap::Command, path: &str, text: &mut String) {
+            text.push_str(&format!("## {path}\n{}\n", command.render_help()));
+            for command in command.get_subcommands_mut() {
+                let path = format!("{path} {}", command.get_name());
+                write(command, &path, text);
+            }
+        }
+        let mut text = String::new();
+        write(&mut Arguments::command().term_width(100), "paas", &mut text);
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn the_arguments_hold_together() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -68,7 +68,7 @@ impl Live {
             line.push_str(&format!(", step {step} of {steps}"));
         }
         for hold in &track.holds {
-            line.push_str(&format!("\n    waits: {}", printable(hold)));
+            line.push_str(&format!("\n    held: {}", printable(hold)));
         }
         for instance in &track.instances {
             if let Some(failure) = &instance.failure {
@@ -112,7 +112,8 @@ pub fn versions(track: &TrackStatus) -> String {
         match version.weight {
             Some(weight) if track.versions.len() > 1 => {
                 let sum: u32 = track.versions.iter().filter_map(|version| version.weight).sum();
-                format!("{ready}, {weight}/{sum} of the requests")
+                let share = u64::from(weight) * 100 / u64::from(sum.max(1));
+                format!("{ready}, {share}% of the requests")
             }
             _ => ready,
         }

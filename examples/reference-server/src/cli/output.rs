@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, Color as Tint, ContentArrangement, Table};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::args::{Color, Common, Format};
@@ -50,6 +51,18 @@ impl<T: ToString> From<T> for Text {
     fn from(text: T) -> Self {
         Self { text: text.to_string(), tone: Tone::Plain }
     }
+}
+
+impl Text {
+    /// A time, to the second.
+    pub fn time(time: Timestamp) -> Self {
+        Self::from(seconds(time))
+    }
+}
+
+/// A time as people read it, to the second and in UTC.
+pub fn seconds(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 impl Output {

@@ -6,11 +6,13 @@ use std::path::Path;
 use paas_core::model::AppSpec;
 
 use super::failure::{Exit, Failure};
+use super::image;
 
 /// The largest specification in bytes.
 const MAX: u64 = 1 << 20;
 
-/// Reads a specification from a file, or from the standard input for `-`. JSON is YAML too.
+/// Reads a specification from a file, or from the standard input for `-`. JSON is YAML too. Paths of images are meant from
+/// the file's folder, or the current one.
 pub fn read(file: &Path) -> Result<AppSpec, Failure> {
     let is_stdin = file == Path::new("-");
     let name = if is_stdin { "the standard input".to_owned() } else { file.display().to_string() };
@@ -30,8 +32,13 @@ pub fn read(file: &Path) -> Result<AppSpec, Failure> {
     if text.len() as u64 > MAX {
         return Err(Failure::new(Exit::Error, format!("{name} is larger than {MAX} bytes")));
     }
-    serde_saphyr::from_str(&text).map_err(|error| {
+    let mut spec: AppSpec = serde_saphyr::from_str(&text).map_err(|error| {
         Failure::new(Exit::Error, format!("{name} is not a specification: {error}"))
             .with_remedy("The fields are described by the schema AppSpec at /openapi.json of the server.")
-    })
+    })?;
+    let folder = file.parent().filter(|_| !is_stdin).unwrap_or(Path::new("."));
+    for component in &mut spec.components {
+        component.image = image::seen_from(folder, &component.image);
+    }
+    Ok(spec)
 }

@@ -9,7 +9,7 @@ use super::failure::{Exit, Failure};
 /// The largest event that is read.
 const MAX_EVENT: usize = 4 << 20;
 
-/// One event.
+/// One event. One without a kind and content only tells where to go on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Event {
     /// The id to resume after.
@@ -55,7 +55,7 @@ impl Decoder {
             let line = String::from_utf8_lossy(&line[..end]).into_owned();
             if line.is_empty() {
                 let event = std::mem::take(&mut self.event);
-                if std::mem::take(&mut self.data) {
+                if std::mem::take(&mut self.data) || event.id.is_some() {
                     return Ok(Some(event));
                 }
                 continue;
@@ -138,6 +138,11 @@ mod tests {
     #[test]
     fn an_event_without_its_end_is_not_told() {
         assert!(decode(&["data: half\n"]).is_empty());
-        assert!(decode(&["id: 3\n\n"]).is_empty(), "an id alone is no event");
+    }
+
+    #[test]
+    fn an_id_alone_tells_where_to_go_on() {
+        assert_eq!(decode(&["id: 3\n\n"]), [event(Some("3"), "", "")]);
+        assert!(decode(&[": a comment\n\nevent: nothing\n\n"]).is_empty());
     }
 }

@@ -1,8 +1,10 @@
 //! The directory that holds everything, and the lock that keeps a second server out of it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -61,9 +63,10 @@ impl Directory {
                     .with_context(|| format!("failed to lock {}", file.display()));
             }
         }
-        lock.set_len(0)?;
-        lock.rewind()?;
-        writeln!(lock, "{}", std::process::id())?;
+        if let Err(error) = sign(&lock, &std::process::id().to_string()) {
+            // Whoever comes second is refused all the same, without the name of the first.
+            tracing::warn!("failed to write {}: {error}", file.display());
+        }
         Ok(Self { path, lock })
     }
 
@@ -77,22 +80,59 @@ impl Directory {
         &self.path
     }
 
-    /// Tells where the server is.
+    /// Tells where the server is. A full disk does not keep it from being there.
     pub fn announce(&self, address: &Address) -> Result<()> {
         let file = self.path.join(address::FILE);
-        let draft = self.path.join("server.json.draft");
         let text = serde_json::to_vec_pretty(address)?;
-        let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        out.write_all(&text)?;
-        drop(out);
-        fs::rename(&draft, &file).with_context(|| format!("failed to write {}", file.display()))
+        let outcome = match replace(&file, &text) {
+            // What a server that was killed has left takes no more space.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => overwrite(&file, &text),
+            other => other,
+        };
+        match outcome {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                tracing::warn!("the disk is full: {} does not tell where the server is", file.display());
+                Ok(())
+            }
+            other => other.with_context(|| format!("failed to write {}", file.display())),
+        }
     }
 
     /// Takes back what [`Directory::announce`] told, and lets the directory go.
     pub fn leave(self) {
         let _ = fs::remove_file(self.path.join(address::FILE));
-        let _ = self.lock.set_len(0);
+        let _ = sign(&self.lock, "");
     }
+}
+
+/// Writes who holds the lock, always at the same length: a full disk has room for what is there already.
+fn sign(lock: &File, holder: &str) -> io::Result<()> {
+    lock.write_all_at(format!("{holder:<10}\n").as_bytes(), 0)
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).mode(0o600);
+    options
+}
+
+fn replace(file: &Path, text: &[u8]) -> io::Result<()> {
+    let draft = file.with_extension("json.draft");
+    let outcome = options()
+        .truncate(true)
+        .open(&draft)
+        .and_then(|mut out| out.write_all(text))
+        .and_then(|()| fs::rename(&draft, file));
+    if outcome.is_err() {
+        let _ = fs::remove_file(&draft);
+    }
+    outcome
+}
+
+fn overwrite(file: &Path, text: &[u8]) -> io::Result<()> {
+    let out = options().truncate(false).open(file)?;
+    out.write_all_at(text, 0)?;
+    out.set_len(text.len() as u64)
 }
 
 /// Nobody else may own the directory or enter it: it holds keys and what they protect.

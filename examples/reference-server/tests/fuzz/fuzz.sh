@@ -47,7 +47,7 @@ export PAAS_SERVER=$api PAAS_TOKEN=$token PAAS_ORG=shop PAAS_ENV=prod PAAS_CONFI
 "$paas" org create shop >/dev/null
 "$paas" env create prod >/dev/null
 "$paas" app create web >/dev/null
-"$paas" deploy web --file "$here/app.yaml" --wait >/dev/null
+"$paas" deploy web --file "$here/app.yaml" >/dev/null
 "$paas" config set web GREETING=hello >/dev/null
 printf secret | "$paas" secret set web PASSWORD >/dev/null
 

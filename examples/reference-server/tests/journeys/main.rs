@@ -1,16 +1,83 @@
 //! Whole journeys against the real binary with real containers: what a user does, seen from outside.
 //!
-//! They run as whoever runs the tests, and `cargo xtask test` runs them as root and as an ordinary user. Each starts a
-//! server of its own in a directory of its own and leaves nothing behind.
+//! Each starts a server of its own in a directory of its own and leaves nothing behind. As root every journey runs twice:
+//! with a server of root, and with one of an ordinary user (`paas-test`, made if it is missing, with subordinate ids); as
+//! an ordinary user, once. So it has a `main` of its own, and each journey is run by name.
 
 #![allow(clippy::unwrap_used, reason = "a journey that cannot go on fails")]
-#![allow(clippy::assigning_clones, dead_code)]
 
+#[path = "../../../../crates/paas-local/tests/support/user.rs"]
+mod user;
+
+mod application;
+mod client;
+mod journey;
+mod leftovers;
+mod load;
+mod outcome;
 mod platform;
 mod sample;
+mod specification;
+mod turn;
 
 mod bad_versions;
+mod command_line;
 mod continuity;
+mod disk;
 mod faults;
+mod interface;
 mod life;
+mod memory;
+mod reboot;
 mod releases;
+mod secrets;
+mod sources;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+use journey::{Journey, Who};
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // What is measured would wait for what others do: see `turn`.
+    arguments.test_threads.get_or_insert(2);
+    let groups: [(&str, Vec<Journey>); 12] = [
+        ("sources", sources::journeys()),
+        ("life", life::journeys()),
+        ("releases", releases::journeys()),
+        ("bad_versions", bad_versions::journeys()),
+        ("faults", faults::journeys()),
+        ("memory", memory::journeys()),
+        ("disk", disk::journeys()),
+        ("reboot", reboot::journeys()),
+        ("secrets", secrets::journeys()),
+        ("interface", interface::journeys()),
+        ("command_line", command_line::journeys()),
+        ("continuity", continuity::journeys()),
+    ];
+    let root = rustix::process::geteuid().is_root();
+    if root && let Err(error) = journey::keep_mounts_private() {
+        eprintln!("error: failed to keep the mounts of the journeys apart: {error}");
+        return ExitCode::FAILURE;
+    }
+    let mut trials = Vec::new();
+    for (group, journeys) in groups {
+        for journey in journeys {
+            for who in Who::ALL.into_iter().filter(|who| journey.is_for(*who)) {
+                let name = format!("{who}::{group}::{}", journey.name);
+                // What needs root is not left out without a word where there is none.
+                let ignored = journey.ignored || (who == Who::Root && !root);
+                trials.push(
+                    Trial::test(name, move || {
+                        (journey.run)(who);
+                        Ok(())
+                    })
+                    .with_ignored_flag(ignored),
+                );
+            }
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

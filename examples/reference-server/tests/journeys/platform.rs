@@ -1,22 +1,29 @@
 //! A server of a journey's own: started, used through the command line, and taken away whole.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::application::{self, Answer};
+use crate::journey::Who;
+use crate::leftovers::{self, signal};
+use crate::outcome::Outcome;
+use crate::turn::Turn;
+use crate::user;
+
 /// How long anything may take that is not measured.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until `check` gives a value.
+#[track_caller]
 pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
@@ -28,44 +35,96 @@ pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// How a server is started.
+pub struct Setup {
+    who: Who,
+    alone: bool,
+    log: &'static str,
+    space: Option<&'static str>,
+    simulated: bool,
+}
+
+impl Setup {
+    /// As `who`, beside another journey, with the usual log.
+    pub fn new(who: Who) -> Self {
+        Self { who, alone: false, log: "info", space: None, simulated: false }
+    }
+
+    /// With the machine for itself.
+    pub fn alone(self) -> Self {
+        Self { alone: true, ..self }
+    }
+
+    /// With a log of this level.
+    pub fn logging(self, log: &'static str) -> Self {
+        Self { log, ..self }
+    }
+
+    /// With a file system of its own of so many bytes, such as `64m`.
+    pub fn with_space(self, space: &'static str) -> Self {
+        Self { space: Some(space), ..self }
+    }
+
+    /// With a simulated cluster.
+    pub fn simulated(self) -> Self {
+        Self { simulated: true, ..self }
+    }
+
+    /// Starts the server in a new directory, and makes organisation `acme` with environment `prod`.
+    pub fn start(self) -> Platform {
+        let turn = if self.alone { Turn::alone() } else { Turn::shared() };
+        let folder = tempfile::Builder::new().prefix("paas-").tempdir().unwrap();
+        let program = folder.path().join("paas");
+        // An ordinary user may not enter the folder in which it was built.
+        fs::hard_link(env!("CARGO_BIN_EXE_paas"), &program)
+            .or_else(|_| fs::copy(env!("CARGO_BIN_EXE_paas"), &program).map(drop))
+            .unwrap();
+        let root = rustix::process::geteuid().is_root();
+        let ids = (root && self.who == Who::User).then(|| user::ids().unwrap());
+        let mut platform = Platform {
+            server: None,
+            api: String::new(),
+            gateway: SocketAddr::from(([127, 0, 0, 1], free_port())),
+            token: String::new(),
+            mounted: false,
+            folder,
+            ids,
+            log: self.log,
+            simulated: self.simulated,
+            _turn: turn,
+        };
+        platform.give(platform.folder());
+        fs::create_dir(platform.directory()).unwrap();
+        platform.give(&platform.directory());
+        if let Some(space) = self.space {
+            platform.mount(space);
+        }
+        platform.start_server();
+        platform.ok(["org", "create", "acme"]);
+        platform.ok(["env", "create", "prod"]);
+        platform
+    }
+}
+
 /// A server with everything that belongs to it.
 pub struct Platform {
     server: Option<Child>,
     api: String,
     pub gateway: SocketAddr,
     token: String,
+    mounted: bool,
     folder: TempDir,
+    /// The user and group of the server and the command line, when they are not those of this program.
+    ids: Option<(u32, u32)>,
+    log: &'static str,
+    simulated: bool,
     _turn: Turn,
 }
 
-/// What a command gave.
-#[derive(Debug)]
-pub struct Outcome {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-/// An answer of an application.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub version: String,
-    pub body: String,
-}
-
 impl Platform {
-    /// Starts a server in a new directory, and makes organisation `acme` with environment `prod`.
-    pub fn start() -> Self {
-        let turn = Turn::take();
-        let folder = tempfile::Builder::new().prefix("paas-").tempdir().unwrap();
-        let gateway = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let mut platform =
-            Self { server: None, api: String::new(), gateway, token: String::new(), folder, _turn: turn };
-        platform.start_server();
-        platform.ok(["org", "create", "acme"]);
-        platform.ok(["env", "create", "prod"]);
-        platform
+    /// Starts a server that nothing special is needed of.
+    pub fn start(who: Who) -> Self {
+        Setup::new(who).start()
     }
 
     /// Where a journey may put files of its own.
@@ -75,25 +134,52 @@ impl Platform {
 
     /// The server's directory.
     pub fn directory(&self) -> PathBuf {
-        self.folder.path().join("platform")
+        self.folder().join("platform")
+    }
+
+    /// Gives a file or folder to the server's user.
+    pub fn give(&self, path: &Path) {
+        if let Some((user, group)) = self.ids {
+            std::os::unix::fs::chown(path, Some(user), Some(group)).unwrap();
+        }
+    }
+
+    /// Puts the server's directory on a file system of its own.
+    fn mount(&mut self, space: &str) {
+        let options = format!("size={space},mode=700");
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", &options, "paas-journey"]).arg(self.directory());
+        Outcome::of(&mut command).ended_with(0);
+        self.mounted = true;
+    }
+
+    fn program(&self) -> Command {
+        let mut command = Command::new(self.folder().join("paas"));
+        command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        command.current_dir(self.folder()).stdin(Stdio::null());
+        if let Some((user, group)) = self.ids {
+            command.uid(user).gid(group);
+        }
+        command
+    }
+
+    /// The command that starts a server in the directory.
+    pub fn server_command(&self) -> Command {
+        let mut command = self.program();
+        command.args(["server", "--listen", "127.0.0.1:0", "--gateway", &self.gateway.to_string(), "--dir"]);
+        command.arg(self.directory()).env("PAAS_LOG", self.log);
+        if self.simulated {
+            command.args(["--backend", "memory"]);
+        }
+        command
     }
 
     /// Starts the server and waits until it answers; returns how long that took.
     pub fn start_server(&mut self) -> Duration {
         let begun = Instant::now();
-        let log = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.folder.path().join("server.log"))
-            .unwrap();
-        let mut server = Command::new(env!("CARGO_BIN_EXE_paas"))
-            .args(["server", "--listen", "127.0.0.1:0", "--gateway", &self.gateway.to_string(), "--dir"])
-            .arg(self.directory())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let log =
+            fs::File::options().create(true).append(true).open(self.folder().join("server.log")).unwrap();
+        let mut server = self.server_command().stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let pid = server.id();
         let output = BufReader::new(server.stdout.take().unwrap());
         self.server = Some(server);
@@ -104,27 +190,46 @@ impl Platform {
             let address: Value = serde_json::from_slice(&fs::read(&file).ok()?).ok()?;
             (address["pid"] == pid).then_some(address)
         });
-        self.api = address["api"].as_str().unwrap().to_owned();
+        address["api"].as_str().unwrap().clone_into(&mut self.api);
         eventually("the server is ready", || {
-            (get(self.api_address(), "localhost", "/readyz").ok()?.status == 200).then_some(())
+            (self.ask("/readyz").is_ok_and(|answer| answer.status == 200)).then_some(())
         });
         let took = begun.elapsed();
         if self.token.is_empty() {
-            let mut lines = output.lines();
-            self.token = lines
-                .find_map(|line| Some(line.ok()?.split_once("token (shown once): ")?.1.trim().to_owned()))
-                .unwrap();
+            let token = output.lines().find_map(|line| {
+                let line = line.ok()?;
+                Some(line.split_once("token (shown once): ")?.1.trim().to_owned())
+            });
+            self.token = token.expect("the first start shows a token");
         }
         took
     }
 
-    fn api_address(&self) -> SocketAddr {
-        self.api.strip_prefix("http://").unwrap().parse().unwrap()
+    /// Asks the server itself, as the administrator.
+    pub fn ask(&self, path: &str) -> std::io::Result<Answer> {
+        let address = self.api.strip_prefix("http://").unwrap().parse().unwrap();
+        let headers = format!("Authorization: Bearer {}\r\n", self.token);
+        application::get_with(address, "localhost", path, &headers)
+    }
+
+    /// The server's interface.
+    pub fn api(&self) -> &str {
+        &self.api
+    }
+
+    /// The administrator's token.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The server's process.
+    pub fn server(&self) -> u32 {
+        self.server.as_ref().unwrap().id()
     }
 
     /// What the server has logged.
     pub fn server_log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default()
+        fs::read_to_string(self.folder().join("server.log")).unwrap_or_default()
     }
 
     /// Kills the server as a crash does.
@@ -144,67 +249,56 @@ impl Platform {
 
     /// A command of the command line, not started yet.
     pub fn command<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_paas"));
+        let mut command = self.program();
         command
             .args(words)
-            .current_dir(self.folder.path())
             .env("PAAS_SERVER", &self.api)
             .env("PAAS_TOKEN", &self.token)
             .env("PAAS_ORG", "acme")
             .env("PAAS_ENV", "prod")
-            .env("PAAS_CONFIG", self.folder.path().join("login.json"))
-            .stdin(Stdio::null());
+            .env("PAAS_CONFIG", self.folder().join("login.json"));
         command
     }
 
     /// Runs the command line.
     pub fn run<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Outcome {
-        outcome(&mut self.command(words))
+        Outcome::of(&mut self.command(words))
     }
 
     /// Runs the command line with something on its standard input.
     pub fn run_with_input<'a>(&self, words: impl IntoIterator<Item = &'a str>, input: &str) -> Outcome {
-        let mut command = self.command(words);
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        Outcome::new(&output)
+        Outcome::with_input(&mut self.command(words), input.as_bytes())
     }
 
     /// Runs the command line, which must succeed; returns what it printed.
-    pub fn ok<'a>(&self, words: impl IntoIterator<Item = &'a str> + Clone) -> String {
-        let outcome = self.run(words.clone());
-        if outcome.code != 0 {
-            let words: Vec<_> = words.into_iter().collect();
-            panic!("paas {} ended with {outcome:?}\n{}", words.join(" "), self.describe());
-        }
-        outcome.stdout
+    #[track_caller]
+    pub fn ok<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> String {
+        self.run(words).ended_with(0).stdout
     }
 
     /// Runs the command line and reads its JSON.
+    #[track_caller]
     pub fn json<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Value {
-        let words: Vec<&str> = words.into_iter().chain(["-o", "json"]).collect();
-        serde_json::from_str(&self.ok(words)).unwrap()
+        self.run(words.into_iter().chain(["-o", "json"])).ended_with(0).json()
     }
 
     /// Writes a specification and returns its file's name.
-    pub fn spec(&self, yaml: &str) -> String {
+    pub fn specify(&self, yaml: &str) -> String {
         let name = "paas.yaml";
-        fs::write(self.folder.path().join(name), yaml).unwrap();
+        fs::write(self.folder().join(name), yaml).unwrap();
         name.to_owned()
     }
 
     /// Releases a specification and waits for the end.
     pub fn deploy(&self, app: &str, yaml: &str) -> Outcome {
-        let file = self.spec(yaml);
+        let file = self.specify(yaml);
         self.run(["deploy", app, "--create", "-f", &file, "--wait", "--timeout", "60s"])
     }
 
     /// Releases a specification, which must succeed.
+    #[track_caller]
     pub fn deploy_ok(&self, app: &str, yaml: &str) {
-        let outcome = self.deploy(app, yaml);
-        assert_eq!(outcome.code, 0, "{outcome:?}\n{}", self.describe());
+        self.deploy(app, yaml).ended_with(0);
     }
 
     /// The host at which an application answers.
@@ -213,157 +307,102 @@ impl Platform {
     }
 
     /// Asks an application through the gateway.
+    #[track_caller]
     pub fn get(&self, app: &str, path: &str) -> Answer {
         self.try_get(app, path).unwrap()
     }
 
     /// Asks an application through the gateway, which may not answer.
     pub fn try_get(&self, app: &str, path: &str) -> std::io::Result<Answer> {
-        get(self.gateway, &Self::host(app), path)
+        application::get(self.gateway, &Self::host(app), path)
+    }
+
+    /// A variable of the environment of an application's instance.
+    #[track_caller]
+    pub fn variable(&self, app: &str, name: &str) -> String {
+        let answer = self.get(app, &format!("/env?name={name}"));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body.trim_end_matches('\n').to_owned()
+    }
+
+    /// Waits until an application answers.
+    pub fn answers(&self, app: &str) {
+        eventually("it answers", || {
+            self.try_get(app, "/").is_ok_and(|answer| answer.status == 200).then_some(())
+        });
     }
 
     /// The versions that answer `count` requests.
+    #[track_caller]
     pub fn versions(&self, app: &str, count: usize) -> BTreeSet<String> {
-        (0..count).map(|_| self.get(app, "/").version).collect()
+        (0..count).map(|_| self.get(app, "/healthz").version).collect()
     }
 
-    /// The processes that belong to this server: its gateway, shims and what runs in them. The server is not among
-    /// them.
-    pub fn processes(&self, kind: &str) -> Vec<u32> {
-        let directory = self.directory();
-        let server = self.server.as_ref().map(Child::id);
-        let numbers =
-            fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        numbers
-            .filter(|pid: &u32| Some(*pid) != server)
-            .filter(|pid| {
-                let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                let words = String::from_utf8_lossy(&words).replace('\0', " ");
-                words.contains(directory.to_str().unwrap()) && words.contains(kind)
-            })
-            .collect()
+    /// The supervisors of the instances that exist.
+    pub fn shims(&self) -> BTreeSet<u32> {
+        leftovers::processes(&self.directory(), "__shim").into_iter().collect()
     }
 
-    /// What is known when something fails.
-    fn describe(&self) -> String {
-        let mut text = String::new();
-        let log = self.server_log();
-        let tail: Vec<_> = log.lines().rev().take(60).collect();
-        let _ = writeln!(text, "--- status\n{}", self.run(["status"]).stdout);
-        for line in tail.into_iter().rev() {
-            let _ = writeln!(text, "{line}");
-        }
-        text
+    /// Waits until as many instances exist as are wanted.
+    pub fn has_instances(&self, count: usize) {
+        eventually(&format!("{count} instances exist"), || (self.shims().len() == count).then_some(()));
+    }
+
+    /// The gateway's process.
+    pub fn gateways(&self) -> Vec<u32> {
+        leftovers::processes(&self.directory(), "__gateway")
     }
 }
 
 impl Drop for Platform {
     fn drop(&mut self) {
         let failed = std::thread::panicking();
+        if failed {
+            eprintln!("--- status\n{}", self.run(["status", "-o", "json"]).text());
+            let log = self.server_log();
+            let lines: Vec<_> = log.lines().collect();
+            eprintln!(
+                "--- the end of the server's log\n{}",
+                lines[lines.len().saturating_sub(60)..].join("\n")
+            );
+        } else {
+            self.remove_all();
+        }
+        if let Some(mut server) = self.server.take() {
+            signal(server.id(), if failed { "KILL" } else { "TERM" });
+            let _ = server.wait();
+        }
+        let (shims, states) = (self.shims(), leftovers::states(&self.directory()));
+        leftovers::kill_everything(&self.directory());
+        leftovers::remove_groups(&states);
+        if self.mounted {
+            Outcome::of(Command::new("umount").arg(self.directory())).ended_with(0);
+        }
+        if !failed {
+            assert!(shims.is_empty(), "shims were left after everything was deleted: {shims:?}");
+            let left = leftovers::of(self.folder());
+            assert!(left.is_empty(), "something is left: {left:?}");
+        }
+    }
+}
+
+impl Platform {
+    /// Deletes every application and waits until they are gone.
+    fn remove_all(&mut self) {
         if self.server.is_none() {
             self.start_server();
         }
-        let apps = self.run(["app", "list", "-o", "json"]).stdout;
-        let apps: Value = serde_json::from_str(&apps).unwrap_or_default();
-        for app in apps["items"].as_array().into_iter().flatten() {
-            let Some(name) = app["name"].as_str() else { continue };
-            self.run(["delete", name, "--yes", "--wait", "--timeout", "60s"]);
-        }
-        let left = self.processes("__shim");
-        if let Some(mut server) = self.server.take() {
-            signal(server.id(), "TERM");
-            let _ = server.wait();
-        }
-        for pid in self.processes("") {
-            signal(pid, "KILL");
-        }
-        let folder = self.folder.path().to_owned();
-        if failed {
-            eprintln!("--- the end of the server's log\n{}", self.server_log());
-            return;
-        }
-        assert!(left.is_empty(), "shims were left after everything was deleted: {left:?}");
-        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-        assert!(!mounts.contains(folder.to_str().unwrap()), "a mount was left");
-    }
-}
-
-impl Outcome {
-    fn new(output: &std::process::Output) -> Self {
-        Self {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        let apps = self.json(["app", "list"]);
+        for app in apps.as_array().unwrap() {
+            let name = app["name"].as_str().unwrap();
+            let deleted = self.run(["delete", name, "--yes", "--wait", "--timeout", "60s"]);
+            // One that was never deployed has no place in the environment.
+            assert!(matches!(deleted.code, 0 | 7), "{deleted:?}");
         }
     }
-
-    /// Everything that was printed.
-    pub fn text(&self) -> String {
-        format!("{}{}", self.stdout, self.stderr)
-    }
-}
-
-fn outcome(command: &mut Command) -> Outcome {
-    Outcome::new(&command.output().unwrap())
-}
-
-/// Sends a signal to a process that this test has started.
-pub fn signal(pid: u32, name: &str) {
-    let _ = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).stderr(Stdio::null()).status();
 }
 
 /// A port that nobody listens on now.
 fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn get(address: SocketAddr, host: &str, path: &str) -> std::io::Result<Answer> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes)?;
-    let text = String::from_utf8_lossy(&bytes);
-    let (head, body) = text.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    let header = |line: &str| Some(line.split_once(':')?.1.trim().to_owned());
-    let mut lines = head.lines().skip(1);
-    let version = lines.find(|line| line.to_ascii_lowercase().starts_with("x-version:")).and_then(header);
-    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-    let body = if chunked { unchunk(body) } else { body.to_owned() };
-    Ok(Answer { status, version: version.unwrap_or_default(), body })
-}
-
-fn unchunk(mut body: &str) -> String {
-    let mut text = String::new();
-    while let Some((size, rest)) = body.split_once("\r\n") {
-        let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
-        if size == 0 || rest.len() < size {
-            break;
-        }
-        text.push_str(&rest[..size]);
-        body = rest[size..].trim_start_matches("\r\n");
-    }
-    text
-}
-
-/// At most two journeys at a time: each runs a server, a gateway and up to a few dozen containers.
-struct Turn;
-
-static FREE: (Mutex<usize>, Condvar) = (Mutex::new(2), Condvar::new());
-
-impl Turn {
-    fn take() -> Self {
-        let free = FREE.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut free = FREE.1.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
-        *free -= 1;
-        Self
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        *FREE.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        FREE.1.notify_one();
-    }
 }

@@ -1,74 +1,165 @@
 //! Releases by batches, and the way back to any of ten.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
 
-use crate::life::web;
+use serde_json::Value;
+
+use crate::application::only;
+use crate::journey::{Who, journeys};
+use crate::outcome::Background;
 use crate::platform::{Platform, eventually};
 use crate::sample;
+use crate::specification::Web;
 
-/// The web component released in batches of one, 30 % and the rest.
-fn batches(version: &str, count: u32) -> String {
-    web(&format!("oci:images:{version}"), count) + "strategy: {type: rolling, batches: [1, 30%]}\n"
+journeys! {
+    fn a_release_of_3_instances_goes_out_in_batches();
+    fn a_release_of_10_instances_goes_out_in_batches();
+    fn a_paused_release_serves_both_versions_until_resumed();
+    fn an_aborted_release_goes_back();
+    fn the_oldest_of_ten_releases_comes_back_with_its_configuration_and_secrets();
 }
 
-#[test]
-fn a_release_goes_out_in_batches() {
-    for count in [3_u32, 10] {
-        let platform = Platform::start();
-        sample::layout(&platform.folder().join("images"), &["1", "2"]);
-        platform.deploy_ok("shop", &batches("1", count));
-        assert_eq!(platform.versions("shop", 20), BTreeSet::from(["1".to_owned()]));
-        platform.deploy_ok("shop", &batches("2", count));
-        assert_eq!(platform.versions("shop", 20), BTreeSet::from(["2".to_owned()]));
-        eventually("the old instances are gone", || {
-            (platform.processes("__shim").len() == count as usize).then_some(())
-        });
+fn a_release_of_3_instances_goes_out_in_batches(who: Who) {
+    in_batches(who, 3, &[1, 2, 3]);
+}
+
+fn a_release_of_10_instances_goes_out_in_batches(who: Who) {
+    in_batches(who, 10, &[1, 4, 10]);
+}
+
+/// Every state of an application, as `paas status --watch` tells it.
+struct Watch(Background);
+
+impl Watch {
+    fn start(platform: &Platform) -> Self {
+        Self(Background::start(&mut platform.command(["status", "shop", "--watch", "-o", "json"])))
+    }
+
+    /// The states from the beginning on until one is as wanted, that one included.
+    fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let mut seen = Vec::new();
+        for line in BufReader::new(self.0.stdout()).lines() {
+            let state: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            let is_wanted = wanted(&state);
+            seen.push(state);
+            if is_wanted {
+                return seen;
+            }
+        }
+        panic!("the states ended early: {seen:#?}");
     }
 }
 
-#[test]
-fn a_paused_release_serves_both_versions_until_resumed() {
-    let platform = Platform::start();
-    sample::layout(&platform.folder().join("images"), &["1", "2"]);
-    platform.deploy_ok("shop", &batches("1", 3));
-    let slow = batches("2", 3).replace("batches: [1, 30%]", "batches: [1], pause_seconds: 3600");
-    let file = platform.spec(&slow);
-    platform.ok(["deploy", "shop", "-f", &file]);
-    let both = BTreeSet::from(["1".to_owned(), "2".to_owned()]);
-    eventually("both versions answer", || (platform.versions("shop", 20) == both).then_some(()));
-    platform.ok(["resume", "shop"]);
-    eventually("only the new version answers", || {
-        (platform.versions("shop", 20) == BTreeSet::from(["2".to_owned()])).then_some(())
-    });
+/// The versions of the only component.
+fn versions_of(state: &Value) -> &[Value] {
+    state["components"][0]["tracks"][0]["versions"].as_array().map_or(&[], Vec::as_slice)
 }
 
-#[test]
-fn the_oldest_of_ten_releases_comes_back_with_its_configuration_and_secrets() {
-    let platform = Platform::start();
+/// `field` of a release's version, 0 if there is none.
+fn of_release(state: &Value, release: u64, field: &str) -> u64 {
+    let version = versions_of(state).iter().find(|version| version["release"] == release);
+    version.and_then(|version| version[field].as_u64()).unwrap_or(0)
+}
+
+fn in_batches(who: Who, count: u32, batches: &[u64]) {
+    let platform = Platform::start(who);
+    sample::versions(&platform, &["1", "2"]);
+    platform.deploy_ok("shop", &Web::version("1", count).in_batches().yaml());
+    assert_eq!(platform.versions("shop", 20), only("1"));
+
+    let mut watch = Watch::start(&platform);
+    platform.deploy_ok("shop", &Web::version("2", count).in_batches().yaml());
+    assert_eq!(platform.versions("shop", 20), only("2"));
+    let committed = |state: &Value| state["state"] == "running" && state["current"]["number"] == 2;
+    let states = watch.until(|state| committed(state) && of_release(state, 1, "total") == 0);
+
+    let total = u64::from(count);
+    for state in &states {
+        let ready: u64 = versions_of(state).iter().filter_map(|version| version["ready"].as_u64()).sum();
+        assert!(ready >= total, "never fewer ready instances than declared: {state:#}");
+        let exist: u64 = versions_of(state).iter().filter_map(|version| version["desired"].as_u64()).sum();
+        assert!(exist <= total + 1, "never more instances than one above: {state:#}");
+    }
+    // How many new ones there were when each step was done, from the last state of each.
+    let steps = batches.len() as u64;
+    for (step, wanted) in (1..).zip(batches) {
+        let of_step = states
+            .iter()
+            .filter(|state| state["components"][0]["tracks"][0]["step"] == serde_json::json!([step, steps]));
+        let reached = of_step.map(|state| of_release(state, 2, "desired")).max();
+        assert!(
+            reached.is_none_or(|reached| reached <= *wanted),
+            "step {step} went to {reached:?} of {wanted}"
+        );
+        // The last steps may be over before anybody looks.
+        assert!(reached.is_some() || step > 1, "the first step was seen: {states:#?}");
+    }
+    platform.has_instances(count as usize);
+}
+
+fn a_paused_release_serves_both_versions_until_resumed(who: Who) {
+    let platform = Platform::start(who);
+    sample::versions(&platform, &["1", "2"]);
+    platform.deploy_ok("shop", &Web::version("1", 3).yaml());
+    let paused = Web::version("2", 3).strategy("batches: [1]").strategy("pause_seconds: 3600");
+    let file = platform.specify(&paused.yaml());
+    platform.ok(["deploy", "shop", "-f", &file]);
+    let both = BTreeSet::from(["1", "2"].map(str::to_owned));
+    eventually("both versions answer", || (platform.versions("shop", 20) == both).then_some(()));
+    let status = platform.ok(["status", "shop"]);
+    assert!(status.contains("step 1 of 2") && status.contains("pause"), "{status}");
+    platform.ok(["resume", "shop"]);
+    eventually("only the new version answers", || (platform.versions("shop", 20) == only("2")).then_some(()));
+}
+
+fn an_aborted_release_goes_back(who: Who) {
+    let platform = Platform::start(who);
+    sample::versions(&platform, &["1", "2"]);
+    platform.deploy_ok("shop", &Web::version("1", 3).yaml());
+    let paused = Web::version("2", 3).strategy("batches: [1]").strategy("pause_seconds: 3600");
+    let file = platform.specify(&paused.yaml());
+    platform.ok(["deploy", "shop", "-f", &file]);
+    eventually("the new version answers", || platform.versions("shop", 20).contains("2").then_some(()));
+    platform.ok(["abort", "shop", "--reason", "not today"]);
+    eventually("only the old version answers", || (platform.versions("shop", 20) == only("1")).then_some(()));
+    eventually("the release is over", || {
+        platform.ok(["releases", "shop"]).contains("aborted: a user asked for it: not today").then_some(())
+    });
+    platform.has_instances(3);
+    let again = platform.ok(["abort", "shop"]);
+    assert!(again.contains("no release of acme/prod/shop is under way"), "{again}");
+}
+
+fn the_oldest_of_ten_releases_comes_back_with_its_configuration_and_secrets(who: Who) {
+    let platform = Platform::start(who);
     let versions: Vec<String> = (1..=11).map(|version| version.to_string()).collect();
-    let names: Vec<&str> = versions.iter().map(String::as_str).collect();
-    sample::layout(&platform.folder().join("images"), &names);
+    sample::versions(&platform, &versions.iter().map(String::as_str).collect::<Vec<_>>());
     let spec = |version: &str| {
-        web(&format!("oci:images:{version}"), 1)
-            .replace("  instances", "  env: {LEVEL: {config: LEVEL}, KEY: {secret: KEY}}\n  instances")
+        let web = Web::version(version, 1).env("LEVEL: {config: LEVEL}").env("KEY: {secret: KEY}");
+        web.with("files: [{path: /run/key, secret: KEY}, {path: /run/level, config: LEVEL}]").yaml()
     };
     platform.ok(["app", "create", "shop"]);
     for version in &versions {
         platform.ok(["config", "set", "shop", &format!("LEVEL=level-{version}")]);
-        let set = platform.run_with_input(["secret", "set", "shop", "KEY"], &format!("key-{version}"));
-        assert_eq!(set.code, 0, "{set:?}");
+        platform.run_with_input(["secret", "set", "shop", "KEY"], &format!("key-{version}")).ended_with(0);
         platform.deploy_ok("shop", &spec(version));
     }
-    assert_eq!(platform.get("shop", "/env?name=LEVEL").body, "level-11");
+    let is_at = |version: &str| {
+        assert_eq!(platform.versions("shop", 5), only(version));
+        let file = |path: &str| platform.get("shop", &format!("/file?path={path}")).body;
+        assert_eq!(platform.variable("shop", "LEVEL"), format!("level-{version}"));
+        assert_eq!(file("/run/level"), format!("level-{version}"));
+        assert_eq!(platform.variable("shop", "KEY"), format!("key-{version}"));
+        assert_eq!(file("/run/key"), format!("key-{version}"));
+    };
+    is_at("11");
     // The images themselves are gone: a rollback needs no source.
     std::fs::remove_dir_all(platform.folder().join("images")).unwrap();
+    // The oldest of the ten before the current one.
     platform.ok(["rollback", "shop", "--to", "1", "--wait", "--timeout", "60s"]);
-    let answer = platform.get("shop", "/env?name=LEVEL");
-    assert_eq!((answer.version.as_str(), answer.body.as_str()), ("1", "level-1"));
-    assert_eq!(platform.get("shop", "/env?name=KEY").body, "key-1");
-
+    is_at("1");
     platform.ok(["rollback", "shop", "--wait", "--timeout", "60s"]);
-    assert_eq!(platform.get("shop", "/").version, "11", "the release before the current one");
-    let unknown = platform.run(["rollback", "shop", "--to", "99"]);
-    assert_eq!(unknown.code, 7, "{unknown:?}");
+    is_at("11");
+    platform.run(["rollback", "shop", "--to", "99"]).ended_with(7).complained_of(&["99"]);
 }

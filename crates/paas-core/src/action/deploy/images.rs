@@ -1,6 +1,7 @@
 //! Images resolved to digests.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 
 use futures::stream::{self, StreamExt as _};
 
@@ -71,7 +72,14 @@ pub(crate) async fn resolve(
 }
 
 fn describe(image: &str, error: &Error) -> String {
-    let cause = error.report();
+    // What was asked for is known; only why it failed is new.
+    let mut causes = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        causes.push(cause.to_string());
+        next = cause.source();
+    }
+    let cause = if causes.is_empty() { error.to_string() } else { causes.join(": ") };
     let cause = cause.lines().next().unwrap_or_default();
     match error.kind() {
         ErrorKind::NotFound => format!("image {image} does not exist ({cause})"),

@@ -56,11 +56,7 @@ pub(super) fn of_track(context: &Context, state: &TrackState, events: &[Event]) 
 
 /// Instances of a track do not run or serve.
 pub(super) fn failed(context: &Context, track: &TrackKey, failure: &InstanceFailure) -> EventRecord {
-    let mut message = format!("{}: {}: {}", track.component.component, failure.reason, failure.message);
-    if let Some(line) = failure.last_lines.last() {
-        message.push_str("; its last line: ");
-        message.push_str(line);
-    }
+    let message = format!("{}: {}", track.component.component, failure.told());
     of(context, track, EventKind::InstanceFailed, message)
 }
 

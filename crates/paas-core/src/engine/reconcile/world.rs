@@ -58,8 +58,7 @@ fn revision(set: &SetObservation) -> RevisionView {
     let standing = set.instances.iter().filter(|it| it.phase != InstancePhase::Draining);
     let ready = standing.clone().filter(|it| it.phase == InstancePhase::Ready);
     let failing = standing.clone().filter_map(|it| it.failure.as_ref()).chain(&set.failure);
-    let mut failing: Vec<String> =
-        failing.map(|failure| format!("{}: {}", failure.reason, failure.message)).collect();
+    let mut failing: Vec<String> = failing.map(InstanceFailure::told).collect();
     failing.sort();
     failing.dedup();
     RevisionView {

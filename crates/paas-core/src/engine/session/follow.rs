@@ -43,7 +43,10 @@ pub enum Progress {
     /// The application changed.
     Status(Box<AppStatus>),
     /// The release ended; the last item.
-    Ended(Outcome),
+    Ended {
+        /// How.
+        outcome: Outcome,
+    },
 }
 
 impl Session {
@@ -98,7 +101,7 @@ impl Session {
                         }
                     }
                     if let Some(outcome) = outcome {
-                        drop(sender.send(Ok(Progress::Ended(outcome))).await);
+                        drop(sender.send(Ok(Progress::Ended { outcome })).await);
                         return Ok(());
                     }
                     if sender.is_closed() {
@@ -170,5 +173,19 @@ impl Changes {
         }
         tokio::time::sleep(PACE).await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_reads_back_as_it_was_told() {
+        for outcome in [Outcome::Succeeded, Outcome::Aborted { reason: "it crashed".to_owned() }] {
+            let told = Progress::Ended { outcome };
+            let text = serde_json::to_string(&told).unwrap();
+            assert_eq!(serde_json::from_str::<Progress>(&text).unwrap(), told, "{text}");
+        }
     }
 }

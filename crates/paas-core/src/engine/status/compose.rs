@@ -288,11 +288,14 @@ impl Documents {
             (Phase::Step { index, .. }, Some(rollout)) => Some((index + 1, rollout.plan.steps.len())),
             _ => None,
         });
+        let mut holds: Vec<String> =
+            state.into_iter().flat_map(|state| &state.holds).map(ToString::to_string).collect();
+        holds.extend(state.and_then(|state| awaited(state, &versions, &instances)));
         TrackStatus {
             cluster: key.cluster.clone(),
             phase: state.map_or_else(|| "Idle".to_owned(), |state| state.phase.to_string()),
             step,
-            holds: state.into_iter().flat_map(|state| &state.holds).map(ToString::to_string).collect(),
+            holds,
             deadline: state.and_then(|state| state.clock.deadline),
             versions: versions.into_values().collect(),
             instances,
@@ -416,6 +419,20 @@ fn explain(components: &[ComponentStatus], rollout: Option<&RolloutStatus>, reas
             }
         }
     }
+}
+
+/// What a release waits for that instances of its version are not well.
+fn awaited(
+    state: &TrackState,
+    versions: &BTreeMap<RevisionId, VersionStatus>,
+    instances: &[InstanceStatus],
+) -> Option<String> {
+    let target = state.rollout.as_ref()?.target().filter(|_| state.phase.is_forward())?;
+    let version = versions.get(target)?;
+    let unwell = instances.iter().any(|instance| instance.revision == *target && instance.failure.is_some());
+    let VersionStatus { ready, desired, .. } = version;
+    (unwell && ready < desired)
+        .then(|| format!("waits until the new instances are ready: {ready} of {desired} are"))
 }
 
 fn count(set: &SetObservation, wanted: impl Fn(InstancePhase) -> bool) -> u32 {

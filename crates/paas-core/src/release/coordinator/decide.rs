@@ -258,13 +258,16 @@ impl Coordination {
     }
 }
 
-/// Why a track failed: a user's own words, or which track it was.
+/// Why a rollout goes back: a user's own words, or which track failed and why.
 fn failure(track: &RolloutTrack, tracks: &BTreeMap<TrackKey, TrackState>) -> AbortReason {
     let own =
         tracks.get(&track.track).and_then(|state| state.rollout.as_ref()).and_then(|it| it.aborted.clone());
     match own {
         Some(reason @ (AbortReason::User(_) | AbortReason::Returned)) => reason,
-        _ => AbortReason::Track(track.track.clone()),
+        other => AbortReason::Track {
+            track: track.track.clone(),
+            why: other.map_or_else(|| "it went back".to_owned(), |reason| reason.to_string()),
+        },
     }
 }
 

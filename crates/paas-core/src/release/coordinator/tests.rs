@@ -152,7 +152,12 @@ fn one_failed_track_takes_all_back_those_that_committed_too() {
     );
     app.commit("api");
     app.settle();
-    assert_eq!(app.ended(), Some(&RolloutPhase::Aborted(AbortReason::Track(key("web")))));
+    let Some(RolloutPhase::Aborted(reason)) = app.ended() else { panic!("it ended: {:?}", app.ended()) };
+    assert_eq!(
+        reason.to_string(),
+        "web on local: no progress before the deadline",
+        "the track that failed, and why"
+    );
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::cli::args::{AuditArgs, Common, GrantCommand, LoginArgs, TokenCommand}
 use crate::cli::client::Client;
 use crate::cli::context::Login;
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::output::{Text, Tone};
+use crate::cli::output::{Text, Tone, seconds};
 use crate::rest::scope::ScopeName;
 use crate::rest::token::{NewToken, TokenMade, TokenView, WhoAmI};
 
@@ -90,7 +90,7 @@ pub async fn grant(session: &Session, command: GrantCommand) -> Result<(), Failu
                         word(&grant.role).into(),
                         ScopeName(grant.scope.clone()).into(),
                         grant.granted_by.clone().into(),
-                        Text::from(grant.granted_at),
+                        Text::time(grant.granted_at),
                     ]
                 });
                 output.table(&["ACTOR", "ROLE", "SCOPE", "GRANTED BY", "GRANTED"], rows.collect())
@@ -136,12 +136,12 @@ pub async fn token(session: &Session, command: TokenCommand) -> Result<(), Failu
             };
             output.show(&tokens, |tokens| {
                 let rows = tokens.iter().map(|token| {
-                    let end = token.expires_at.map_or_else(|| "never".to_owned(), |end| end.to_string());
+                    let end = token.expires_at.map_or_else(|| "never".to_owned(), seconds);
                     vec![
                         token.id.clone().into(),
                         token.actor.clone().into(),
                         token.description.clone().into(),
-                        Text::from(token.created_at),
+                        Text::time(token.created_at),
                         end.into(),
                     ]
                 });
@@ -183,7 +183,7 @@ pub async fn audit(session: &Session, args: AuditArgs) -> Result<(), Failure> {
             };
             vec![
                 entry.sequence.into(),
-                Text::from(entry.at),
+                Text::time(entry.at),
                 entry.actor.clone().into(),
                 entry.action.clone().into(),
                 entry.scope.clone().into(),

@@ -23,7 +23,7 @@ pub async fn run(session: &Session, command: AppCommand) -> Result<(), Failure> 
                     vec![
                         app.name.to_string().into(),
                         app.display_name.clone().into(),
-                        Text::from(app.created_at),
+                        Text::time(app.created_at),
                         state.into(),
                     ]
                 });
@@ -44,7 +44,7 @@ pub async fn run(session: &Session, command: AppCommand) -> Result<(), Failure> 
                 let row = vec![
                     app.name.to_string().into(),
                     app.display_name.clone().into(),
-                    Text::from(app.created_at),
+                    Text::time(app.created_at),
                     places.join(" ").into(),
                 ];
                 output.table(&["APPLICATION", "DISPLAY NAME", "CREATED", "ENVIRONMENTS"], vec![row])

@@ -13,7 +13,7 @@ use super::{Session, all, consent, deploy, in_app};
 use crate::cli::args::{ConfigCommand, ReleaseArgs, SecretCommand};
 use crate::cli::client::Client;
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::output::{Output, Text, Tone};
+use crate::cli::output::{Output, Text, Tone, seconds};
 use crate::rest::change::NewSecret;
 
 pub async fn config(session: &Session, command: ConfigCommand) -> Result<(), Failure> {
@@ -46,7 +46,7 @@ pub async fn config(session: &Session, command: ConfigCommand) -> Result<(), Fai
                         version.version.into(),
                         version.settings.into(),
                         version.secrets.into(),
-                        Text::from(version.created_at),
+                        Text::time(version.created_at),
                         version.created_by.clone().into(),
                     ]
                 });
@@ -155,7 +155,7 @@ fn table(output: Output, view: &ConfigView, settings: bool) -> String {
         ConfigItem::Secret(secret) => {
             let mut state = format!("version {}", secret.version);
             if let Some(at) = secret.set_at {
-                state.push_str(&format!(", set {at}"));
+                state.push_str(&format!(", set {}", seconds(at)));
             }
             if let Some(by) = &secret.set_by {
                 state.push_str(&format!(" by {by}"));

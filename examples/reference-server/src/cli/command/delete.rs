@@ -15,7 +15,12 @@ pub async fn run(session: &Session, args: DeleteArgs) -> Result<(), Failure> {
     let client = session.client()?;
     let output = session.output;
     let at = session.context.app(&args.app)?;
-    let preview: DeletionPreview = client.get(&in_app(&at, "/deletion")).await?;
+    let preview: DeletionPreview = client.get(&in_app(&at, "/deletion")).await.map_err(|failure| {
+        // To have it deployed first, as the server advises, would be an odd way to delete it.
+        let remedy =
+            format!("`paas app delete {}` deletes the application itself, in every environment.", at.app);
+        if failure.is_not_found() { failure.with_remedy(remedy) } else { failure }
+    })?;
     if !args.yes {
         if output.is_table() {
             eprint!("{}", named(output, &preview));

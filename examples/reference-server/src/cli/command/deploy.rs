@@ -1,6 +1,7 @@
 //! `paas deploy`, and following a release to its end.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::cli::args::{DeployArgs, WaitArgs};
 use crate::cli::client::Client;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::live::Live;
-use crate::cli::{spec, stream};
+use crate::cli::{image, spec, stream};
 use crate::rest::problem::Problem;
 
 pub async fn run(session: &Session, args: DeployArgs) -> Result<(), Failure> {
@@ -28,7 +29,8 @@ pub async fn run(session: &Session, args: DeployArgs) -> Result<(), Failure> {
     } else {
         let mut images = BTreeMap::new();
         for image in args.image {
-            if images.insert(image.component.clone(), image.image).is_some() {
+            let seen = image::seen_from(Path::new("."), &image.image);
+            if images.insert(image.component.clone(), seen).is_some() {
                 return Err(Failure::usage(format!("component {} is named twice", image.component)));
             }
         }
@@ -132,13 +134,16 @@ async fn follow(
                 let mut events = pin!(stream::events(response));
                 while let Some(event) = events.next().await {
                     let event = event?;
+                    if event.data.is_empty() {
+                        continue;
+                    }
                     if event.kind == "problem" {
                         let problem: Problem = serde_json::from_str(&event.data).map_err(not_understood)?;
                         return Err(problem.into());
                     }
                     match serde_json::from_str(&event.data).map_err(not_understood)? {
                         Progress::Status(status) => live.show(&status),
-                        Progress::Ended(outcome) => return Ok(outcome),
+                        Progress::Ended { outcome } => return Ok(outcome),
                         _ => {}
                     }
                 }

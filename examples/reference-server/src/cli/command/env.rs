@@ -82,7 +82,7 @@ fn table(output: Output, envs: &[Env]) -> String {
             format!("{}/{}", env.org, env.name).into(),
             targets.into(),
             on_running.into(),
-            Text::from(env.created_at),
+            Text::time(env.created_at),
         ]
     });
     output.table(&["ENVIRONMENT", "CLUSTERS", "ON RUNNING", "CREATED"], rows.collect())

@@ -1,5 +1,6 @@
 //! `paas logs` and `paas events`
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use paas_core::AppEnv;
 use paas_core::action::ListPage;
 use paas_core::engine::{AppStatus, EventKind, EventRecord};
 use paas_core::port::{LogLine, LogStream};
+use reqwest::Response;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -17,9 +19,13 @@ use crate::cli::args::{EventsArgs, LogsArgs};
 use crate::cli::client::Client;
 use crate::cli::duration;
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::output::{Output, Tone, printable};
+use crate::cli::output::{Output, Tone, printable, seconds};
 use crate::cli::stream;
 use crate::rest::problem::Problem;
+
+/// The pause before a lost connection is taken up again, and how often that is tried.
+const PAUSE: Duration = Duration::from_millis(500);
+const ATTEMPTS: u32 = 60;
 
 pub async fn run(session: &Session, args: LogsArgs) -> Result<(), Failure> {
     let client = session.client()?;
@@ -39,7 +45,9 @@ pub async fn run(session: &Session, args: LogsArgs) -> Result<(), Failure> {
     let print = |line: &LogLine| output.item(line, |line| text(output, line, args.timestamps));
     let path = in_app(&at, &format!("/components/{component}/logs"));
     if args.follow {
-        return follow(&client, &format!("{path}/stream"), &query, "line", print).await;
+        let path = format!("{path}/stream");
+        let opened = open(&client, &path, &query, None).await?;
+        return follow(&client, &path, &query, opened, "line", print).await;
     }
     let response = client.stream(&path, &query, "application/x-ndjson", None).await?;
     let mut body = response.bytes_stream();
@@ -102,28 +110,26 @@ fn text(output: Output, line: &LogLine, timestamps: bool) -> String {
     format!("{time}{source} {}\n", output.paint(&printable(&line.text), tone))
 }
 
-/// Prints the items of a stream until interrupted; a lost connection is taken up again after the last item.
+async fn open(
+    client: &Client,
+    path: &str,
+    query: &impl Serialize,
+    last: Option<&str>,
+) -> Result<Response, Failure> {
+    client.stream(path, query, "text/event-stream", last).await
+}
+
+/// Prints the items of an opened stream until interrupted; a lost connection is taken up again after the last item.
 async fn follow<T: DeserializeOwned>(
     client: &Client,
     path: &str,
     query: &impl Serialize,
+    mut response: Response,
     kind: &str,
     mut print: impl FnMut(&T) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut last: Option<String> = None;
-    let mut failures = 0_u32;
     loop {
-        let opened = client.stream(path, query, "text/event-stream", last.as_deref()).await;
-        let response = match opened {
-            Ok(response) => response,
-            Err(failure) if failure.exit == Exit::Unreachable && failures > 0 && failures < 30 => {
-                failures += 1;
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                continue;
-            }
-            Err(failure) => return Err(failure),
-        };
-        failures = 1;
         let mut events = pin!(stream::events(response));
         while let Some(event) = events.next().await {
             let event = event?;
@@ -136,10 +142,14 @@ async fn follow<T: DeserializeOwned>(
             }
             last = event.id.or(last);
         }
-        if last.is_none() {
-            // Nothing was seen yet, so nothing can be resumed after: begin as if new.
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+        let mut attempts = 0;
+        response = loop {
+            tokio::time::sleep(PAUSE).await;
+            match open(client, path, query, last.as_deref()).await {
+                Err(failure) if failure.exit == Exit::Unreachable && attempts < ATTEMPTS => attempts += 1,
+                opened => break opened?,
+            }
+        };
     }
 }
 
@@ -154,16 +164,19 @@ pub async fn events(session: &Session, args: EventsArgs) -> Result<(), Failure> 
     let output = session.output;
     let at = session.context.app(&args.app)?;
     let path = in_app(&at, "/events");
+    let stream = format!("{path}/stream");
+    let none: [(&str, &str); 0] = [];
+    // Opened before the past is read: what happens in between comes in both, and in none it would be lost.
+    let opened = if args.follow { Some(open(&client, &stream, &none, None).await?) } else { None };
     let page: ListPage<EventRecord> = client.query(&path, &[("limit", args.limit)]).await?;
     let print = |event: &EventRecord| output.item(event, |event| event_text(output, event));
     for event in page.items.iter().rev() {
         print(event)?;
     }
-    if !args.follow {
-        return Ok(());
-    }
-    let none: [(&str, &str); 0] = [];
-    follow(&client, &format!("{path}/stream"), &none, "event", print).await
+    let Some(opened) = opened else { return Ok(()) };
+    let printed: BTreeSet<String> = page.items.into_iter().map(|event| event.id).collect();
+    let print = |event: &EventRecord| if printed.contains(&event.id) { Ok(()) } else { print(event) };
+    follow(&client, &stream, &none, opened, "event", print).await
 }
 
 fn event_text(output: Output, event: &EventRecord) -> String {
@@ -173,9 +186,14 @@ fn event_text(output: Output, event: &EventRecord) -> String {
         EventKind::ReleaseAborted | EventKind::InstanceFailed | EventKind::ClusterFailed => Tone::Bad,
         _ => Tone::Plain,
     };
-    let release = event.release.map_or(String::new(), |number| format!(" release {number}:"));
-    let component = event.component.as_ref().map_or(String::new(), |component| format!(" {component}:"));
-    let time = output.paint(&event.at.to_string(), Tone::Faint);
+    // Many messages say themselves what they are about.
+    let unsaid = |subject: String| {
+        if event.message.contains(&subject) { String::new() } else { format!("{subject}: ") }
+    };
+    let release = event.release.map_or(String::new(), |number| unsaid(format!("release {number}")));
+    let component = event.component.as_ref().map_or(String::new(), |name| unsaid(name.to_string()));
+    let time = output.paint(&seconds(event.at), Tone::Faint);
     let actor = output.paint(&format!("({})", event.actor), Tone::Faint);
-    format!("{time}{release}{component} {} {actor}\n", output.paint(&printable(&event.message), tone))
+    let message = output.paint(&printable(&event.message), tone);
+    format!("{time} {release}{component}{message} {actor}\n")
 }

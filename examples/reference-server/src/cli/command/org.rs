@@ -45,7 +45,7 @@ pub async fn run(session: &Session, command: OrgCommand) -> Result<(), Failure> 
 fn table(output: Output, orgs: &[Org]) -> String {
     let rows = orgs.iter().map(|org| {
         let Organization { name, display_name, created_at } = &org.value;
-        vec![name.into(), display_name.into(), Text::from(created_at)]
+        vec![name.into(), display_name.into(), Text::time(*created_at)]
     });
     output.table(&["ORGANISATION", "DISPLAY NAME", "CREATED"], rows.collect())
 }

@@ -1,6 +1,7 @@
 //! Releases: the history, returning, aborting.
 
 use paas_core::action::{Diff, ListPage, ReleaseStarted, ReleaseSummary, Rollback, RollbackTarget};
+use paas_core::engine::{AppStatus, RolloutStatus};
 use paas_core::model::{Keep, Release, ReleaseNumber, ReleaseOrigin, ReleaseState};
 use reqwest::Method;
 
@@ -46,7 +47,7 @@ fn table(output: Output, releases: &[ReleaseSummary]) -> String {
             release.number.to_string().into(),
             state,
             origin.into(),
-            Text::from(release.created_at),
+            Text::time(release.created_at),
             release.created_by.clone().into(),
             images.join(" ").into(),
             release.note.clone().into(),
@@ -106,6 +107,11 @@ pub async fn restart(session: &Session, args: ComponentArgs) -> Result<(), Failu
 pub async fn abort(session: &Session, args: AbortArgs) -> Result<(), Failure> {
     let client = session.client()?;
     let at = session.context.app(&args.app)?;
+    let status: AppStatus = client.get(&in_app(&at, "")).await?;
+    let is_under_way = |rollout: &RolloutStatus| matches!(rollout.state.as_str(), "running" | "aborting");
+    if !status.rollout.as_ref().is_some_and(is_under_way) {
+        return session.output.say(&format!("no release of {at} is under way"));
+    }
     let abort = Abort { reason: args.reason };
     let () = client.change(Method::POST, &in_app(&at, "/abort"), Some(&abort)).await?;
     session.output.say(&format!("the release of {at} is being aborted"))

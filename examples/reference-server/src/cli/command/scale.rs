@@ -3,6 +3,7 @@
 use paas_core::AppEnv;
 use paas_core::action::Scaled;
 use paas_core::engine::{AppState, AppStatus};
+use paas_core::port::InstancePhase;
 use reqwest::Method;
 
 use super::{Session, in_app, status};
@@ -34,8 +35,10 @@ pub async fn run(session: &Session, args: ScaleArgs) -> Result<(), Failure> {
     until(&client, &at, args.timeout, |status| {
         args.counts.iter().all(|count| {
             status.components.iter().filter(|component| component.name == count.component).all(|component| {
-                let total = component.tracks.iter().flat_map(|track| &track.instances).count();
-                component.ready == component.desired && total == component.desired as usize
+                let instances = component.tracks.iter().flat_map(|track| &track.instances);
+                // Those that drain serve out what they have begun, for as long as that takes.
+                let staying = instances.filter(|instance| instance.phase != InstancePhase::Draining);
+                component.ready == component.desired && staying.count() == component.desired as usize
             })
         })
     })

@@ -57,6 +57,9 @@ pub async fn watch<T>(
                 let mut events = pin!(stream::events(response));
                 while let Some(event) = events.next().await {
                     let event = event?;
+                    if event.data.is_empty() {
+                        continue;
+                    }
                     let wrong =
                         |error| Failure::new(Exit::Error, format!("an event is not understood: {error}"));
                     if event.kind == "problem" {
@@ -128,11 +131,13 @@ fn details(output: Output, status: &AppStatus) -> String {
     }
     if !status.components.is_empty() {
         let rows = status.components.iter().flat_map(|component| {
-            component.tracks.iter().map(|track| {
+            let several = component.tracks.len() > 1;
+            component.tracks.iter().map(move |track| {
+                let cluster = if several { format!("@{}", track.cluster) } else { String::new() };
                 let step =
                     track.step.map_or_else(String::new, |(step, steps)| format!("step {step} of {steps}"));
                 vec![
-                    format!("{}@{}", component.name, track.cluster).into(),
+                    format!("{}{cluster}", component.name).into(),
                     ready(component),
                     versions(track).into(),
                     step.into(),
@@ -146,7 +151,7 @@ fn details(output: Output, status: &AppStatus) -> String {
                 text.push_str(&format!("cluster {} cannot be asked: {}\n", track.cluster, printable(why)));
             }
             for hold in &track.holds {
-                text.push_str(&format!("waits: {}\n", output.paint(&printable(hold), Tone::Warn)));
+                text.push_str(&format!("held: {}\n", output.paint(&printable(hold), Tone::Warn)));
             }
         }
     }
