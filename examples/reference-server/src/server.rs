@@ -8,5 +8,5 @@ mod options;
 mod start;
 pub mod token;
 
-pub use options::ServerArgs;
-pub use start::main;
+pub use options::{Backend, LogFormat, ServerArgs};
+pub use start::Server;

@@ -8,12 +8,32 @@ use paas_adapters::{KeyFile, SqliteStore};
 use paas_core::ClusterName;
 use paas_core::engine::{Platform, SecretResolver};
 use paas_core::memory::{Images, SimulatedCluster};
-use paas_core::port::{KeyRing, Store};
+use paas_core::port::{ClusterPorts, KeyRing, Registry, Store};
 use paas_local::{LocalMachine, MachineOptions};
 use paas_registry::OciImages;
 
 use super::directory::Directory;
 use super::options::{Backend, ServerArgs};
+
+/// Takes a port and gives what is used in its place.
+type Around<T> = Box<dyn FnOnce(T) -> T + Send>;
+
+/// What is put around the ports before anything is done with them, or in their place.
+pub struct Arounds {
+    pub store: Around<Arc<dyn Store>>,
+    pub registry: Around<Arc<dyn Registry>>,
+    pub cluster: Around<ClusterPorts>,
+}
+
+impl Default for Arounds {
+    fn default() -> Self {
+        Self {
+            store: Box::new(|store| store),
+            registry: Box::new(|registry| registry),
+            cluster: Box::new(|cluster| cluster),
+        }
+    }
+}
 
 /// A platform with what the server needs beside it.
 pub struct Parts {
@@ -25,39 +45,40 @@ pub struct Parts {
     pub machine: Option<LocalMachine>,
 }
 
-/// Puts the platform together in `directory`.
-pub async fn open(options: &ServerArgs, directory: &Directory) -> Result<Parts> {
+/// Puts the platform together in `directory`, with `arounds` around its ports.
+pub async fn open(options: &ServerArgs, directory: &Directory, arounds: Arounds) -> Result<Parts> {
     let database = directory.join("paas.db");
     let store = SqliteStore::open(&database)
         .await
         .with_context(|| format!("failed to open the database {}", database.display()))?;
-    let store: Arc<dyn Store> = Arc::new(store);
-    let keys = Arc::new(KeyFile::open(directory.join("keys.json"))?);
-    let builder =
-        Platform::builder().store(Arc::clone(&store)).key_ring(Arc::clone(&keys) as Arc<dyn KeyRing>);
-    match options.backend {
+    let store = (arounds.store)(Arc::new(store));
+    let key_ring: Arc<dyn KeyRing> = Arc::new(KeyFile::open(directory.join("keys.json"))?);
+    let mut machine = None;
+    let (registry, cluster): (Arc<dyn Registry>, ClusterPorts) = match options.backend {
         Backend::Memory => {
             let images = Images::any();
             let cluster = SimulatedCluster::new(images.clone());
-            let platform = builder
-                .cluster(ClusterName::local(), cluster.ports())
-                .registry(Arc::new(images))
-                .build()
-                .await?;
-            Ok(Parts { platform, store, gateway: None, machine: None })
+            (Arc::new(images), cluster.ports())
         }
         Backend::Local => {
-            let secrets =
-                Arc::new(SecretResolver::new(Arc::clone(&store), Arc::clone(&keys) as Arc<dyn KeyRing>));
-            let machine = MachineOptions::new(directory.join("machine")).with_gateway(options.gateway);
-            let machine = LocalMachine::open(machine, secrets).await?;
-            for limitation in machine.limitations() {
+            let secrets = Arc::new(SecretResolver::new(Arc::clone(&store), Arc::clone(&key_ring)));
+            let wanted = MachineOptions::new(directory.join("machine")).with_gateway(options.gateway);
+            let opened = LocalMachine::open(wanted, secrets).await?;
+            for limitation in opened.limitations() {
                 tracing::warn!("{limitation}");
             }
-            let gateway = machine.gateway_address();
-            let builder = builder.cluster(ClusterName::local(), machine.ports());
-            let platform = builder.registry(Arc::new(OciImages::default())).build().await?;
-            Ok(Parts { platform, store, gateway: Some(gateway), machine: Some(machine) })
+            let cluster = opened.ports();
+            machine = Some(opened);
+            (Arc::new(OciImages::default()), cluster)
         }
-    }
+    };
+    let platform = Platform::builder()
+        .store(Arc::clone(&store))
+        .key_ring(key_ring)
+        .registry((arounds.registry)(registry))
+        .cluster(ClusterName::local(), (arounds.cluster)(cluster))
+        .build()
+        .await?;
+    let gateway = machine.as_ref().map(LocalMachine::gateway_address);
+    Ok(Parts { platform, store, gateway, machine })
 }

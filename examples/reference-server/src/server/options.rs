@@ -28,6 +28,21 @@ pub struct ServerArgs {
     pub backend: Backend,
 }
 
+impl ServerArgs {
+    /// Everything in `dir`, with the interface and the gateway on loopback ports that are free.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self {
+            dir: dir.into(),
+            listen: any,
+            gateway: any,
+            allow_remote: false,
+            log: LogFormat::default(),
+            backend: Backend::default(),
+        }
+    }
+}
+
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum LogFormat {

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use paas_core::action::GrantRole;
 use paas_core::engine::Platform;
-use paas_core::port::{Role, Scope};
+use paas_core::port::{ClusterPorts, Registry, Role, Scope, Store};
 use paas_core::tenancy::Actor;
 use paas_core::{Error, SystemClock};
 use tokio::net::TcpListener;
@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::{Accounts, CreateToken};
-use super::backend::{self, Parts};
+use super::backend::{self, Arounds, Parts};
 use super::directory::Directory;
 use super::options::{LogFormat, ServerArgs};
 use super::token::Token;
@@ -29,31 +29,82 @@ const ADMINISTRATOR: &str = "user:admin";
 /// How long the platform may take to stop.
 const STOP_TIME: Duration = Duration::from_secs(10);
 
-/// Runs the server until it is told to stop.
-pub fn main(options: ServerArgs) -> ExitCode {
-    log(options.log);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: failed to start the server's threads: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let result = runtime.block_on(run(options));
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            match error.downcast_ref::<Error>() {
-                Some(error) => eprintln!("error: {}", error.report()),
-                None => eprintln!("error: {error:#}"),
+/// A server, before it runs.
+pub struct Server {
+    options: ServerArgs,
+    arounds: Arounds,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// The server that `paas server` runs.
+    pub fn new(options: ServerArgs) -> Self {
+        Self { options, arounds: Arounds::default() }
+    }
+
+    /// Puts something around the store, such as [`Intercepted`](paas_core::memory::Intercepted), or another one in its place.
+    #[must_use]
+    pub fn with_store(
+        mut self,
+        around: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store> + Send + 'static,
+    ) -> Self {
+        self.arounds.store = Box::new(around);
+        self
+    }
+
+    /// Puts something around the registry, or another one in its place.
+    #[must_use]
+    pub fn with_registry(
+        mut self,
+        around: impl FnOnce(Arc<dyn Registry>) -> Arc<dyn Registry> + Send + 'static,
+    ) -> Self {
+        self.arounds.registry = Box::new(around);
+        self
+    }
+
+    /// Puts something around where instances run and requests find them, or another cluster in its place.
+    #[must_use]
+    pub fn with_cluster(
+        mut self,
+        around: impl FnOnce(ClusterPorts) -> ClusterPorts + Send + 'static,
+    ) -> Self {
+        self.arounds.cluster = Box::new(around);
+        self
+    }
+
+    /// Runs the server until it is told to stop, by SIGTERM or SIGINT. It logs to the standard error.
+    ///
+    /// A program whose instances run in containers calls [`paas_local::helper_main`] first in its `main`.
+    pub fn run(self) -> ExitCode {
+        log(self.options.log);
+        let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                eprintln!("error: failed to start the server's threads: {error}");
+                return ExitCode::FAILURE;
             }
-            ExitCode::FAILURE
+        };
+        let result = runtime.block_on(run(self.options, self.arounds));
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                match error.downcast_ref::<Error>() {
+                    Some(error) => eprintln!("error: {}", error.report()),
+                    None => eprintln!("error: {error:#}"),
+                }
+                ExitCode::FAILURE
+            }
         }
     }
 }
 
-async fn run(options: ServerArgs) -> Result<()> {
+async fn run(options: ServerArgs, arounds: Arounds) -> Result<()> {
     let begun = Instant::now();
     if !options.allow_remote && !options.listen.ip().is_loopback() {
         bail!(
@@ -65,7 +116,7 @@ async fn run(options: ServerArgs) -> Result<()> {
     let directory = Directory::take(&options.dir)?;
     let listener = bind(options.listen).await?;
     let address = listener.local_addr()?;
-    let parts = backend::open(&options, &directory).await?;
+    let parts = backend::open(&options, &directory, arounds).await?;
     let accounts = Accounts::new(Arc::clone(&parts.store), Arc::new(SystemClock));
     let Parts { platform, gateway, machine, .. } = parts;
     let first = if accounts.any().await? { None } else { Some(first_token(&platform).await?) };

@@ -16,6 +16,9 @@ use crate::release::{
 /// Why a whole set lacks instances, as backends name it.
 const REFUSALS: [&str; 2] = ["quota", "no_capacity"];
 
+/// Why an instance does not serve, as backends name it, when that is all there is to say.
+const NOT_READY: &str = "not_ready";
+
 /// What was seen of a track.
 pub(super) struct View {
     pub(super) world: World,
@@ -78,13 +81,16 @@ fn refusal(seen: &TrackObservation) -> Option<Refusal> {
     })
 }
 
-/// The failure to tell people of: the one that most instances have.
+/// The failure to tell people of: the one that most instances have. One that has just started and is not ready yet has
+/// not failed, although it says why it is not; nor has one that goes.
 fn failure(seen: &TrackObservation) -> Option<InstanceFailure> {
     let mut counts: BTreeMap<&str, (usize, &InstanceFailure)> = BTreeMap::new();
     let instances = seen.sets.values().filter(|set| set.desired > 0).flat_map(|set| &set.instances);
-    for failure in
-        instances.filter(|it| it.phase != InstancePhase::Draining).filter_map(|it| it.failure.as_ref())
-    {
+    for failure in instances.filter_map(|it| match it.phase {
+        InstancePhase::Draining => None,
+        InstancePhase::Starting => it.failure.as_ref().filter(|failure| failure.reason != NOT_READY),
+        _ => it.failure.as_ref(),
+    }) {
         counts.entry(failure.reason.as_str()).or_insert((0, failure)).0 += 1;
     }
     counts.into_values().max_by_key(|(count, _)| *count).map(|(_, failure)| failure.clone())
@@ -157,5 +163,54 @@ pub(super) fn why(exit: Option<&crate::port::ExitStatus>, failure: Option<&Insta
             format!("it was ended by signal {signal}")
         }
         _ => "how it ended is unknown".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::RevisionId;
+    use crate::port::InstanceObservation;
+
+    fn seen(phase: InstancePhase, reason: &str) -> TrackObservation {
+        let failure = InstanceFailure {
+            reason: reason.to_owned(),
+            message: "it says so".to_owned(),
+            last_lines: Vec::new(),
+        };
+        let instance = InstanceObservation {
+            id: InstanceId("web-1".to_owned()),
+            phase,
+            ready_since: None,
+            started_at: None,
+            restarts: 0,
+            last_exit: None,
+            failure: Some(failure),
+        };
+        let revision: RevisionId = "r1".parse().unwrap();
+        let set = SetObservation {
+            revision: revision.clone(),
+            desired: 1,
+            instances: vec![instance],
+            failure: None,
+        };
+        TrackObservation { sets: BTreeMap::from([(revision, set)]) }
+    }
+
+    #[test]
+    fn an_instance_that_is_not_ready_yet_has_not_failed() {
+        assert_eq!(failure(&seen(InstancePhase::Starting, "not_ready")), None);
+    }
+
+    #[test]
+    fn an_instance_that_is_not_ready_any_more_has_failed() {
+        let told = failure(&seen(InstancePhase::Unready, "not_ready")).unwrap();
+        assert_eq!(told.reason, "not_ready");
+    }
+
+    #[test]
+    fn an_instance_that_crashed_has_failed_while_it_starts_again() {
+        let told = failure(&seen(InstancePhase::Starting, "crash_loop")).unwrap();
+        assert_eq!(told.reason, "crash_loop");
     }
 }
