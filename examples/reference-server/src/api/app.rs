@@ -100,7 +100,7 @@ pub fn routes(routes: Routes) -> Routes {
                 "The state of an application, each time it changes",
             )
             .about("Server-sent events of the kind `status`, the state now first.")
-            .gives_as::<String>(200, sse::MEDIA_TYPE, "The states."),
+            .gives_events("The states."),
             follow_status,
         )
         .add(

@@ -135,6 +135,8 @@ fn response(answer: &DocumentedAnswer, schemas: &mut Schemas) -> utoipa::openapi
     if let Some(schema) = answer.schema {
         let content = ContentBuilder::new().schema(Some(schemas.reference(schema))).build();
         response = response.content(answer.media_type, content);
+    } else if !answer.media_type.is_empty() {
+        response = response.content(answer.media_type, ContentBuilder::new().build());
     }
     if answer.tagged {
         let header = HeaderBuilder::new()

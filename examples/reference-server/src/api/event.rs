@@ -56,7 +56,7 @@ pub fn routes(routes: Routes) -> Routes {
             get(&here("/events/stream"), TAG, "followAppEvents", "What happens to an application")
                 .about(ABOUT)
                 .resumable()
-                .gives_as::<String>(200, sse::MEDIA_TYPE, "The events."),
+                .gives_events("The events."),
             follow_app,
         )
         .add(
@@ -71,7 +71,7 @@ pub fn routes(routes: Routes) -> Routes {
                 .about(ABOUT)
                 .query::<ScopeQuery>()
                 .resumable()
-                .gives_as::<String>(200, sse::MEDIA_TYPE, "The events.")
+                .gives_events("The events.")
                 .fails(&[404, 422]),
             follow,
         )

@@ -95,7 +95,7 @@ pub fn routes(routes: Routes) -> Routes {
                 .about("Server-sent events of the kind `line`. It goes on across restarts and with instances that come later.")
                 .query::<LogQuery>()
                 .resumable()
-                .gives_as::<String>(200, sse::MEDIA_TYPE, "The lines.")
+                .gives_events("The lines.")
                 .fails(&[409, 422]),
             follow,
         )

@@ -8,7 +8,7 @@ use axum::http::Method;
 use axum::routing::{MethodFilter, on};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::Service;
+use super::{Service, sse};
 use crate::rest::PREFIX;
 
 /// Gives the schema of a type.
@@ -110,6 +110,20 @@ impl Operation {
     ) -> Self {
         let schema: Option<SchemaOf> = Some(schema_of::<T>);
         self.answers.push(DocumentedAnswer { status, description, media_type, schema, tagged: false });
+        self
+    }
+
+    /// Gives server-sent events. They have no schema in the document: one of the whole stream says nothing, and one of
+    /// an event is beyond OpenAPI 3.1.
+    pub fn gives_events(mut self, description: &'static str) -> Self {
+        let media_type = sse::MEDIA_TYPE;
+        self.answers.push(DocumentedAnswer {
+            status: 200,
+            description,
+            media_type,
+            schema: None,
+            tagged: false,
+        });
         self
     }
 

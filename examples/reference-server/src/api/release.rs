@@ -69,7 +69,7 @@ pub fn routes(routes: Routes) -> Routes {
                     "Server-sent events: of the kind `status` the state of the application each time it changes, and last \
                      one of the kind `end` with the release's outcome.",
                 )
-                .gives_as::<String>(200, sse::MEDIA_TYPE, "The states and the outcome."),
+                .gives_events("The states and the outcome."),
             follow,
         )
         .add(

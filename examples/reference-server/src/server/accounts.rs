@@ -8,11 +8,14 @@ use paas_core::action::{Action, Effect, ListPage, PageOptions, Work};
 use paas_core::engine::{Collections, Record as _};
 use paas_core::port::{ListOptions, Permission, Scope, Store};
 use paas_core::tenancy::{Actor, permissions};
-use paas_core::{Clock, Error, Result};
+use paas_core::{Clock, Error, Fault, Result};
 use serde_json::{Value, json};
 
 use super::token::{Token, TokenRecord};
 use crate::rest::token::TokenView;
+
+/// How long a token may be valid: ten years at most.
+const LIFETIME_SECONDS: std::ops::RangeInclusive<i64> = 1..=315_360_000;
 
 /// Finds tokens.
 #[derive(Debug, Clone)]
@@ -84,6 +87,16 @@ impl Action for CreateToken {
 
     fn is_filtered(&self) -> bool {
         self.caller == self.actor
+    }
+
+    fn validate(&self, faults: &mut Vec<Fault>) {
+        let seconds = self.expires_in.map(|span| span.as_secs());
+        if let Some(seconds) = seconds.filter(|seconds| !LIFETIME_SECONDS.contains(seconds)) {
+            let (least, most) = (LIFETIME_SECONDS.start(), LIFETIME_SECONDS.end());
+            let message =
+                format!("is {seconds}, and has to be from {least} to {most}; leave it out for no end");
+            faults.push(Fault::new("expires_in_seconds", message));
+        }
     }
 
     fn detail(&self) -> Value {

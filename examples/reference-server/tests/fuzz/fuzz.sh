@@ -47,9 +47,11 @@ export PAAS_SERVER=$api PAAS_TOKEN=$token PAAS_ORG=shop PAAS_ENV=prod PAAS_CONFI
 "$paas" org create shop >/dev/null
 "$paas" env create prod >/dev/null
 "$paas" app create web >/dev/null
-"$paas" deploy web --file "$here/app.yaml" >/dev/null
+"$paas" deploy web --file "$here/app.yaml" --wait >/dev/null
 "$paas" config set web GREETING=hello >/dev/null
 printf secret | "$paas" secret set web PASSWORD >/dev/null
+PAAS_FUZZ_SPARE_TOKEN=$("$paas" token create --user spare -o json | sed -n 's/.*"id": "\([^"]*\)".*/\1/p' | head -n 1)
+export PAAS_FUZZ_SPARE_TOKEN
 
 status=0
 (cd "$dir" && PAAS_TOKEN=$token "$tool" --config-file "$here/schemathesis.toml" run "$api/openapi.json" \
