@@ -97,7 +97,7 @@ fn up(workspace: &Workspace, place: &Place, options: &Options) -> Result<()> {
     for arguments in [["org", "create", ORG], ["env", "create", ENVIRONMENT]] {
         create(place, &arguments)?;
     }
-    let specification = write_specification(workspace, place)?;
+    let specification = copy_specification(workspace, place)?;
     let file = specification.to_string_lossy();
     succeed(&mut place.paas(&["deploy", APP, "--create", "--file", &file, "--wait"])).with_context(|| {
         format!(
@@ -150,13 +150,12 @@ fn create(place: &Place, arguments: &[&str]) -> Result<()> {
     bail!("`{}` failed: {}", shown(&command), String::from_utf8_lossy(&output.stderr).trim())
 }
 
-/// The sample's specification, with the images where they are.
-fn write_specification(workspace: &Workspace, place: &Place) -> Result<PathBuf> {
+/// The sample's specification, beside the images that it names.
+fn copy_specification(workspace: &Workspace, place: &Place) -> Result<PathBuf> {
     let source = workspace.root.join("examples").join("sample-app").join("paas.yaml");
-    let text = fs::read_to_string(&source).with_context(|| format!("failed to read {}", source.display()))?;
-    let file = place.folder.join("sample.yaml");
-    let text = text.replace("oci:images:", &format!("oci:{}:", place.images().display()));
-    fs::write(&file, text).with_context(|| format!("failed to write {}", file.display()))?;
+    let file = place.folder.join("paas.yaml");
+    fs::copy(&source, &file)
+        .with_context(|| format!("failed to copy {} to {}", source.display(), file.display()))?;
     Ok(file)
 }
 

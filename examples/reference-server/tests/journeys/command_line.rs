@@ -1,12 +1,11 @@
 //! The command line as people and scripts see it.
 
-use std::process::{Command, Stdio};
-
 use crate::journey::{Who, journeys};
 use crate::outcome::Outcome;
 use crate::platform::Platform;
 use crate::sample;
 use crate::specification::Web;
+use crate::terminal::Terminal;
 
 journeys! {
     fn every_exit_code_means_what_the_help_says();
@@ -104,15 +103,11 @@ fn colour_is_for_terminals(who: Who) {
     let colour = |words: &str| platform.ok(words.split(' ')).contains('\u{1b}');
     assert!(!colour("status shop"), "not in a pipe");
     assert!(colour("status shop --color always"));
-    // script(1) gives the command a terminal.
     let on_terminal = |variables: &[(&str, &str)], words: &str| {
-        let paas = platform.command([]);
-        let mut command = Command::new("script");
-        let line = format!("{} {words}", paas.get_program().to_str().unwrap());
-        command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).stdin(Stdio::null());
-        command.envs(paas.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command.envs(variables.iter().copied()).env("TERM", "xterm");
-        Outcome::of(&mut command).ended_with(0).stdout
+        let mut command = platform.command(words.split(' '));
+        let (code, shown) = Terminal::start(command.envs(variables.iter().copied())).end();
+        assert_eq!(code, 0, "{shown}");
+        shown
     };
     assert!(on_terminal(&[], "status shop").contains('\u{1b}'), "on a terminal");
     assert!(!on_terminal(&[("NO_COLOR", "1")], "status shop").contains('\u{1b}'));

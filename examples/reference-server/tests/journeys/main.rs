@@ -18,10 +18,12 @@ mod outcome;
 mod platform;
 mod sample;
 mod specification;
+mod terminal;
 mod turn;
 
 mod bad_versions;
 mod command_line;
+mod commands;
 mod continuity;
 mod disk;
 mod faults;
@@ -43,9 +45,10 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // What is measured would wait for what others do: see `turn`.
     arguments.test_threads.get_or_insert(2);
-    let groups: [(&str, Vec<Journey>); 12] = [
+    let groups: [(&str, Vec<Journey>); 13] = [
         ("sources", sources::journeys()),
         ("life", life::journeys()),
+        ("commands", commands::journeys()),
         ("releases", releases::journeys()),
         ("bad_versions", bad_versions::journeys()),
         ("faults", faults::journeys()),

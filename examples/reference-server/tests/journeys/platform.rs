@@ -163,10 +163,11 @@ impl Platform {
         command
     }
 
-    /// The command that starts a server in the directory.
+    /// The command that starts a server in the directory, the next time where it was the last time.
     pub fn server_command(&self) -> Command {
         let mut command = self.program();
-        command.args(["server", "--listen", "127.0.0.1:0", "--gateway", &self.gateway.to_string(), "--dir"]);
+        let listen = self.api.strip_prefix("http://").unwrap_or("127.0.0.1:0");
+        command.args(["server", "--listen", listen, "--gateway", &self.gateway.to_string(), "--dir"]);
         command.arg(self.directory()).env("PAAS_LOG", self.log);
         if self.simulated {
             command.args(["--backend", "memory"]);
@@ -357,6 +358,7 @@ impl Platform {
 impl Drop for Platform {
     fn drop(&mut self) {
         let failed = std::thread::panicking();
+        let mut complaints = Vec::new();
         if failed {
             eprintln!("--- status\n{}", self.run(["status", "-o", "json"]).text());
             let log = self.server_log();
@@ -366,7 +368,7 @@ impl Drop for Platform {
                 lines[lines.len().saturating_sub(60)..].join("\n")
             );
         } else {
-            self.remove_all();
+            complaints = self.remove_all();
         }
         if let Some(mut server) = self.server.take() {
             signal(server.id(), if failed { "KILL" } else { "TERM" });
@@ -376,29 +378,28 @@ impl Drop for Platform {
         leftovers::kill_everything(&self.directory());
         leftovers::remove_groups(&states);
         if self.mounted {
-            Outcome::of(Command::new("umount").arg(self.directory())).ended_with(0);
+            let unmounted = Outcome::of(Command::new("umount").arg(self.directory()));
+            complaints.extend((unmounted.code != 0).then(|| unmounted.text()));
         }
-        if !failed {
-            assert!(shims.is_empty(), "shims were left after everything was deleted: {shims:?}");
-            let left = leftovers::of(self.folder());
-            assert!(left.is_empty(), "something is left: {left:?}");
-        }
+        complaints.extend((!shims.is_empty()).then(|| format!("shims were left: {shims:?}")));
+        complaints.extend(leftovers::of(self.folder()).into_iter().map(|left| format!("left: {left}")));
+        // By now nothing is left, whatever went wrong.
+        assert!(failed || complaints.is_empty(), "{complaints:#?}");
     }
 }
 
 impl Platform {
-    /// Deletes every application and waits until they are gone.
-    fn remove_all(&mut self) {
+    /// Deletes every application and waits until they are gone; tells what went wrong.
+    fn remove_all(&mut self) -> Vec<String> {
         if self.server.is_none() {
             self.start_server();
         }
-        let apps = self.json(["app", "list"]);
-        for app in apps.as_array().unwrap() {
-            let name = app["name"].as_str().unwrap();
-            let deleted = self.run(["delete", name, "--yes", "--wait", "--timeout", "60s"]);
-            // One that was never deployed has no place in the environment.
-            assert!(matches!(deleted.code, 0 | 7), "{deleted:?}");
-        }
+        let apps = self.run(["app", "list", "-o", "json"]);
+        let Ok(listed) = serde_json::from_str::<Vec<Value>>(&apps.stdout) else { return vec![apps.text()] };
+        let names = listed.iter().filter_map(|app| app["name"].as_str());
+        let deleted = names.map(|name| self.run(["delete", name, "--yes", "--wait", "--timeout", "60s"]));
+        // One that was never deployed has no place in the environment.
+        deleted.filter(|deleted| !matches!(deleted.code, 0 | 7)).map(|deleted| deleted.text()).collect()
     }
 }
 

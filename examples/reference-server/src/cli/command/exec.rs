@@ -28,12 +28,7 @@ pub async fn run(session: &Session, args: RunArgs) -> Result<(), Failure> {
     let at = session.context.app(&args.app)?;
     let new = NewRun { component: args.component, command: Some(args.command) };
     let run: RunRecord = client.change(Method::POST, &in_app(&at, "/runs"), Some(&new)).await?;
-    let start = Start {
-        command: Vec::new(),
-        instance: None,
-        terminal: args.tty.then(terminal::size),
-        stdin: args.interactive,
-    };
+    let start = Start { command: Vec::new(), instance: None, terminal: None, stdin: false };
     let path = in_app(&at, &format!("/runs/{}/attach", run.id));
     let outcome = websocket::run(&client, &path, start).await;
     let () = client.change(Method::DELETE, &in_app(&at, &format!("/runs/{}", run.id)), None::<&()>).await?;
