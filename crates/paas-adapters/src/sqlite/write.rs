@@ -13,7 +13,7 @@ const COMPACT_EVERY: i64 = 500;
 pub(super) async fn commit(pool: &SqlitePool, txn: Txn, keep: i64) -> Result<Revision> {
     let mut connection = pool.acquire().await.map_err(failed)?;
     let outcome = transact(&mut connection, txn, keep).await;
-    if outcome.as_ref().is_err_and(|error| is_of_the_database(error)) {
+    if outcome.as_ref().is_err_and(is_of_the_database) {
         // After some errors, such as that of a full disk, SQLite has ended the transaction by itself, and the connection
         // goes on counting it: the next commit gets another one.
         let _ = connection.close().await;
