@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 use super::token::{Token, TokenRecord};
 use crate::rest::token::TokenView;
 
+/// The longest description of a token, in characters.
+const DESCRIPTION_MAX: usize = 200;
+
 /// How long a token may be valid: ten years at most.
 const LIFETIME_SECONDS: std::ops::RangeInclusive<i64> = 1..=315_360_000;
 
@@ -96,6 +99,9 @@ impl Action for CreateToken {
             let message =
                 format!("is {seconds}, and has to be from {least} to {most}; leave it out for no end");
             faults.push(Fault::new("expires_in_seconds", message));
+        }
+        if self.description.chars().count() > DESCRIPTION_MAX {
+            faults.push(Fault::new("description", format!("has more than {DESCRIPTION_MAX} characters")));
         }
     }
 
