@@ -172,7 +172,7 @@ fn shells_complete_what_is_typed(who: Who) {
     let platform = Setup::new(who).simulated().start();
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = platform.ok(["completion", shell]);
-        assert!(script.contains("rollback") && script.contains("--image"), "{shell}: {script}");
+        assert!(script.contains("rollback") && script.contains("image"), "{shell}: {script}");
     }
     // bash(1) reads the script and completes with it.
     let script = platform.ok(["completion", "bash"]);
