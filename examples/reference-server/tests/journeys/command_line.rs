@@ -1,8 +1,10 @@
 //! The command line as people and scripts see it.
 
+use std::process::Command;
+
 use crate::journey::{Who, journeys};
 use crate::outcome::Outcome;
-use crate::platform::Platform;
+use crate::platform::{Platform, Setup};
 use crate::sample;
 use crate::specification::Web;
 use crate::terminal::Terminal;
@@ -13,6 +15,7 @@ journeys! {
     fn colour_is_for_terminals();
     fn a_login_is_kept_and_used();
     fn who_waits_sees_how_far_a_release_is();
+    fn shells_complete_what_is_typed();
 }
 
 fn every_exit_code_means_what_the_help_says(who: Who) {
@@ -163,4 +166,18 @@ fn who_waits_sees_how_far_a_release_is(who: Who) {
     // A script follows the same by the result alone.
     let json = platform.json(["restart", "shop", "--wait"]);
     assert_eq!((&json["number"], &json["state"]["type"]), (&3.into(), &"committed".into()), "{json}");
+}
+
+fn shells_complete_what_is_typed(who: Who) {
+    let platform = Setup::new(who).simulated().start();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = platform.ok(["completion", shell]);
+        assert!(script.contains("rollback") && script.contains("image"), "{shell}: {script}");
+    }
+    // bash(1) reads the script and completes with it.
+    let script = platform.ok(["completion", "bash"]);
+    let typed = "COMP_WORDS=(paas roll); COMP_CWORD=1; _paas paas roll paas; echo \"${COMPREPLY[@]}\"";
+    let completed =
+        Outcome::of(Command::new("bash").args(["-c", &format!("{script}\n{typed}")])).ended_with(0);
+    assert_eq!(completed.stdout.trim(), "rollback", "{completed:?}");
 }

@@ -33,6 +33,7 @@ mod memory;
 mod reboot;
 mod releases;
 mod secrets;
+mod settings;
 mod sources;
 
 use std::process::ExitCode;
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // What is measured would wait for what others do: see `turn`.
     arguments.test_threads.get_or_insert(2);
-    let groups: [(&str, Vec<Journey>); 13] = [
+    let groups: [(&str, Vec<Journey>); 14] = [
         ("sources", sources::journeys()),
         ("life", life::journeys()),
         ("commands", commands::journeys()),
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         ("disk", disk::journeys()),
         ("reboot", reboot::journeys()),
         ("secrets", secrets::journeys()),
+        ("settings", settings::journeys()),
         ("interface", interface::journeys()),
         ("command_line", command_line::journeys()),
         ("continuity", continuity::journeys()),

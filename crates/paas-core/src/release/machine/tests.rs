@@ -250,10 +250,13 @@ fn bad_version_costs_no_old_instance_and_aborts_at_the_deadline_with_its_reason(
 }
 
 #[test]
-fn an_aborted_version_is_kept_for_thirty_seconds() {
+fn an_aborted_version_is_kept_as_long_as_its_plan_says() {
+    let context = StrategyContext::new(true);
+    let kept = RollingByBatches::default().compile(&context).expect("a valid plan");
+    assert_eq!(kept.keep_aborted, Seconds(30), "thirty seconds by default");
     let mut track = Track::deployed(2, true);
     track.broken.push(revision("r2"));
-    track.command(&Command::Start(start(2, rolling(true)))).expect("at rest");
+    track.command(&Command::Start(start(2, kept))).expect("at rest");
     track.settle();
     track.command(&Command::Abort { reason: AbortReason::User(String::new()) }).expect("under way");
     let waits = track.settle();
@@ -262,6 +265,16 @@ fn an_aborted_version_is_kept_for_thirty_seconds() {
     assert!(track.counts().contains_key("r2"));
     track.run();
     assert_eq!(track.state.phase, Phase::Aborted);
+
+    // What a user declares as rolling goes at once, so that the next release need not wait.
+    let mut track = Track::deployed(2, true);
+    track.broken.push(revision("r2"));
+    track.command(&Command::Start(start(2, rolling(true)))).expect("at rest");
+    track.settle();
+    track.command(&Command::Abort { reason: AbortReason::User(String::new()) }).expect("under way");
+    let begun = track.now;
+    track.run();
+    assert_eq!((track.state.phase, track.now), (Phase::Aborted, begun));
 }
 
 #[test]
