@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use crate::{container, exec, idmap, shim};
+use crate::{container, exec, idmap, shim, signals};
 
 /// Runs a helper if this process was started as one, and does not return then. The embedding program calls it first in
 /// `main`, before it starts threads or reads its arguments:
@@ -21,6 +21,9 @@ pub fn helper_main() {
     let mut args = std::env::args_os().skip(1);
     let Some(name) = args.next() else { return };
     let mut next_path = || args.next().map(PathBuf::from);
+    if matches!(name.to_str(), Some("__shim" | "__exec")) {
+        signals::ignored_become_default();
+    }
     let code = match name.to_str() {
         Some("__shim") => next_path().map(|dir| shim::main(&dir)),
         Some("__init") => next_path().map(|dir| container::init_main(&dir)),

@@ -23,6 +23,7 @@ mod machine;
 mod program;
 mod ready;
 mod shim;
+mod signals;
 mod spec;
 mod state;
 mod unpacker;

@@ -46,7 +46,7 @@ impl FileMode {
 /// use paas_registry::{ExposedPort, FileMode, ImageBuilder, Platform};
 ///
 /// let image = ImageBuilder::scratch(Platform::host())
-///     .with_file("/web", FileMode::PROGRAM, *b"#!/bin/false\n")
+///     .with_file("/web", FileMode::PROGRAM, "#!/bin/false\n")
 ///     .with_entrypoint(["/web"])
 ///     .with_exposed_port(ExposedPort::tcp(8080))
 ///     .build()?;
