@@ -236,7 +236,7 @@ impl Instances {
     pub(crate) fn log(&self, id: &InstanceId, follow: bool) -> Result<Tail> {
         let dir = self.dir(id);
         if follow {
-            return Tail::following(&dir);
+            return Ok(Tail::following(&dir));
         }
         Tail::so_far(&dir).map_err(|source| Error::io("read the log of an instance", source))
     }

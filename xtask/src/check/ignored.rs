@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use crate::prerequisite::Need;
-use crate::workspace::Workspace;
+use crate::workspace::{Package, Workspace};
 
 /// The list, relative to the root.
 const LIST: &str = "tests/ignored.toml";
@@ -119,23 +119,25 @@ impl IgnoredTest {
         let package = workspace
             .package_of(&self.file)
             .with_context(|| format!("{} belongs to no crate of the workspace", self.file.display()))?;
-        let mut arguments = vec!["--package".to_owned(), package.name.clone()];
-        arguments.extend(self.target(package.folder().unwrap_or(Path::new("")), workspace));
+        let mut arguments = self.target(package, workspace);
         arguments.extend(["--".to_owned(), "--ignored".to_owned(), self.test.clone()]);
         Ok(arguments)
     }
 
-    /// The test binary: `tests/name.rs` or a file below `tests/name/`, else the library or the binaries.
-    fn target(&self, package: &Path, workspace: &Workspace) -> Vec<String> {
+    /// The test binary: `tests/name.rs` or a file below `tests/name/`, else the library or the binaries. A binary is
+    /// named among those of the whole workspace: for a package alone cargo chooses other features of what lies below, and
+    /// builds most of it again.
+    fn target(&self, package: &Package, workspace: &Workspace) -> Vec<String> {
         let inside = workspace.root.join(&self.file);
-        let mut parts = inside.strip_prefix(package).unwrap_or(&self.file).components();
+        let folder = package.folder().unwrap_or(Path::new(""));
+        let mut parts = inside.strip_prefix(folder).unwrap_or(&self.file).components();
         match parts.next().map(|part| part.as_os_str().to_string_lossy().into_owned()).as_deref() {
             Some("tests") => {
                 let name = parts.next().map(|part| PathBuf::from(part.as_os_str())).unwrap_or_default();
                 let name = name.with_extension("").display().to_string();
-                vec!["--test".to_owned(), name]
+                vec!["--workspace".to_owned(), "--test".to_owned(), name]
             }
-            _ => vec!["--lib".to_owned(), "--bins".to_owned()],
+            _ => vec!["--package".to_owned(), package.name.clone(), "--lib".to_owned(), "--bins".to_owned()],
         }
     }
 }

@@ -111,7 +111,7 @@ impl Stream for LogStream {
 }
 
 pub(super) fn open(dir: &InstanceDir, options: LogOptions) -> Result<LogStream> {
-    let log = if options.follow { Tail::following(dir)? } else { Tail::so_far(dir).map_err(failed)? };
+    let log = if options.follow { Tail::following(dir) } else { Tail::so_far(dir).map_err(failed)? };
     let (send, records) = mpsc::channel(256);
     tokio::spawn(read_all(log, options, send));
     Ok(LogStream { records })

@@ -42,7 +42,7 @@ impl Answer {
 
     /// The same if it is a problem of this kind, as RFC 9457 has it.
     #[track_caller]
-    pub fn is_problem(self, status: u16, kind: &str) -> Self {
+    pub fn refused_with(self, status: u16, kind: &str) -> Self {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
         let problem = self.json();

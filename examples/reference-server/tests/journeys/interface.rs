@@ -52,10 +52,10 @@ fn what_somebody_else_has_changed_is_not_overwritten(who: Who) {
     let second = changed.header("etag").to_owned();
     assert_ne!(second, first);
     assert_eq!(client.get(path).header("etag"), second);
-    change(&first, "supersede").is_problem(412, "conflict");
-    client.send("DELETE", path, &[("if-match", &first)], None).is_problem(412, "conflict");
+    change(&first, "supersede").refused_with(412, "conflict");
+    client.send("DELETE", path, &[("if-match", &first)], None).refused_with(412, "conflict");
     assert_eq!(client.get(path).json()["on_running"], "queue");
-    change("7", "queue").is_problem(400, "malformed");
+    change("7", "queue").refused_with(400, "malformed");
     assert_eq!(client.send("DELETE", path, &[("if-match", &second)], None).status, 204);
 }
 
@@ -71,8 +71,8 @@ fn a_repeated_request_happens_once(who: Who) {
     assert_eq!(send("one", &deploy(1)).json(), first.json());
     let releases = client.get(&format!("{APP}/releases")).json();
     assert_eq!(releases["items"].as_array().unwrap().len(), 1);
-    send("one", &deploy(2)).is_problem(409, "conflict");
-    send("no key!", &deploy(1)).is_problem(400, "malformed");
+    send("one", &deploy(2)).refused_with(409, "conflict");
+    send("no key!", &deploy(1)).refused_with(400, "malformed");
 }
 
 fn lists_come_in_pages(who: Who) {
@@ -94,7 +94,7 @@ fn lists_come_in_pages(who: Who) {
     assert_eq!(names, ["acme", "org-0", "org-1", "org-2", "org-3", "org-4", "org-5"]);
     assert_eq!(pages, 3);
     for wrong in ["limit=0", "limit=501", "limit=x", "after=%00", "page=2"] {
-        client.send("GET", &format!("/orgs?{wrong}"), &[], None).is_problem(400, "malformed");
+        client.send("GET", &format!("/orgs?{wrong}"), &[], None).refused_with(400, "malformed");
     }
 }
 
@@ -126,7 +126,7 @@ fn events_go_on_where_a_reader_has_left(who: Who) {
     assert_eq!(read(&platform, &all[1].id, 2), all[2..]);
     let client = Client::new(&platform);
     for wrong in ["", "x", "1.", "-1", "1.2.3"] {
-        client.send("GET", &path, &[("last-event-id", wrong)], None).is_problem(400, "malformed");
+        client.send("GET", &path, &[("last-event-id", wrong)], None).refused_with(400, "malformed");
     }
 }
 
@@ -156,22 +156,22 @@ fn every_refusal_is_a_problem_that_says_what_to_do(who: Who) {
     let client = Client::new(&platform);
     let get = |path: &str| client.send("GET", path, &[], None);
     let without = client.send("GET", "/orgs", &[("authorization", "Basic x")], None);
-    assert!(without.is_problem(401, "unauthenticated").header("www-authenticate").starts_with("Bearer"));
-    get("/nowhere").is_problem(404, "not_found");
-    let app = get("/orgs/acme/envs/prod/apps/none").is_problem(404, "not_found");
+    assert!(without.refused_with(401, "unauthenticated").header("www-authenticate").starts_with("Bearer"));
+    get("/nowhere").refused_with(404, "not_found");
+    let app = get("/orgs/acme/envs/prod/apps/none").refused_with(404, "not_found");
     assert!(app.json()["detail"].as_str().unwrap().contains("none"), "{app:?}");
-    let method = client.send("PUT", "/orgs", &[], Some("{}")).is_problem(405, "method_not_allowed");
+    let method = client.send("PUT", "/orgs", &[], Some("{}")).refused_with(405, "method_not_allowed");
     assert!(method.header("allow").contains("POST"), "{method:?}");
-    get("/orgs/UPPER").is_problem(400, "malformed");
+    get("/orgs/UPPER").refused_with(400, "malformed");
 
     let post = |headers: &[(&str, &str)], body: &str| client.send("POST", "/orgs", headers, Some(body));
-    post(&[("content-type", "text/plain")], "{}").is_problem(415, "unsupported_media_type");
-    post(&[], "{").is_problem(400, "malformed");
-    post(&[], r#"{"name": "more"} x"#).is_problem(400, "malformed");
-    let unknown = post(&[], r#"{"name": "more", "colour": "red"}"#).is_problem(400, "malformed");
+    post(&[("content-type", "text/plain")], "{}").refused_with(415, "unsupported_media_type");
+    post(&[], "{").refused_with(400, "malformed");
+    post(&[], r#"{"name": "more"} x"#).refused_with(400, "malformed");
+    let unknown = post(&[], r#"{"name": "more", "colour": "red"}"#).refused_with(400, "malformed");
     assert!(unknown.json()["faults"].to_string().contains("colour"), "{unknown:?}");
-    post(&[], &format!(r#"{{"name": "{}"}}"#, "x".repeat(1 << 20))).is_problem(413, "too_large");
-    post(&[], r#"{"name": "acme"}"#).is_problem(409, "already_exists");
+    post(&[], &format!(r#"{{"name": "{}"}}"#, "x".repeat(1 << 20))).refused_with(413, "too_large");
+    post(&[], r#"{"name": "acme"}"#).refused_with(409, "already_exists");
 
     // Every fault of a specification is told at once, with its path.
     let wrong = json!({ "change": { "spec": { "components": [
@@ -179,7 +179,7 @@ fn every_refusal_is_a_problem_that_says_what_to_do(who: Who) {
         { "name": "web", "image": "shop/web:1", "depends_on": [{ "component": "none" }] },
     ] } } });
     let refused = client.send("POST", &format!("{APP}/releases"), &[], Some(&wrong.to_string()));
-    let problem = refused.is_problem(422, "invalid").json();
+    let problem = refused.refused_with(422, "invalid").json();
     let paths: Vec<&str> =
         problem["faults"].as_array().unwrap().iter().map(|fault| fault["path"].as_str().unwrap()).collect();
     for path in ["components[0].image", "components[0].ports[0].number", "components[1].name"] {

@@ -45,7 +45,9 @@ pub fn kill_everything(directory: &Path) {
     eventually("everything of the directory is gone", || {
         // The supervisors first, so that none records an end.
         let left = [processes(directory, "__"), programs()].concat();
-        left.iter().for_each(|pid| signal(*pid, "KILL"));
+        for pid in &left {
+            signal(*pid, "KILL");
+        }
         left.is_empty().then_some(())
     });
 }

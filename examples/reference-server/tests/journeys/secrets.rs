@@ -52,7 +52,8 @@ fn a_secret_is_where_the_application_reads_it_and_nowhere_else(who: Who) {
         CANARY.to_owned(),
     ] {
         let path = "/orgs/acme/envs/prod/apps/shop/secrets/API_KEY";
-        let answer = Client::new(&platform).send("PUT", path, &[], Some(&wrong)).is_problem(400, "malformed");
+        let answer =
+            Client::new(&platform).send("PUT", path, &[], Some(&wrong)).refused_with(400, "malformed");
         Encodings::of(CANARY).are_not_in("the refusal of a malformed secret", answer.text.as_bytes());
     }
     platform.kill_server();
@@ -116,7 +117,7 @@ impl Encodings {
         };
         Self(BTreeMap::from([
             ("plain", text.as_bytes().to_vec()),
-            ("JSON", json[1..json.len() - 1].as_bytes().to_vec()),
+            ("JSON", json.as_bytes()[1..json.len() - 1].to_vec()),
             ("debug output", format!("{text:?}")[1..].trim_end_matches('"').as_bytes().to_vec()),
             ("base64", base64(&standard, 0)),
             ("base64, shifted by one", base64(&standard, 1)),

@@ -47,10 +47,7 @@ impl Web {
     /// As a file.
     pub fn yaml(&self) -> String {
         let Self { image, count, env, more, strategy } = self;
-        let strategy: String = std::iter::once(&"type: rolling".to_owned())
-            .chain(strategy)
-            .map(|field| format!("  {field}\n"))
-            .collect();
+        let strategy = format!("  type: rolling\n{}", indented(strategy));
         format!(
             "components:
 - name: web
@@ -95,4 +92,9 @@ pub fn shop(version: &str, count: u32) -> String {
 routes: [{{name: web, component: web}}]
 "
     )
+}
+
+/// Fields of a mapping that is one level in.
+fn indented(fields: &[String]) -> String {
+    fields.iter().fold(String::new(), |text, field| text + "  " + field + "\n")
 }

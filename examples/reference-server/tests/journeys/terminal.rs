@@ -61,7 +61,7 @@ impl Terminal {
             let left = until.saturating_duration_since(Instant::now());
             match self.output.recv_timeout(left) {
                 Ok(bytes) => self.shown.push_str(&String::from_utf8_lossy(&bytes)),
-                Err(_) => panic!("the terminal never showed {what}, but {:?}", self.shown),
+                Err(error) => panic!("the terminal never showed {what}, but {:?}: {error}", self.shown),
             }
         }
     }
@@ -72,7 +72,7 @@ impl Terminal {
         let until = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                for bytes in self.output.iter() {
+                for bytes in &self.output {
                     self.shown.push_str(&String::from_utf8_lossy(&bytes));
                 }
                 return (status.code().unwrap_or(-1), std::mem::take(&mut self.shown));

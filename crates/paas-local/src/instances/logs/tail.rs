@@ -6,7 +6,6 @@ use tokio::time::Instant;
 
 use super::reader::{Reader, Record};
 use crate::{
-    Result,
     instances::shim_client::{Ear, Heard},
     state::InstanceDir,
 };
@@ -34,12 +33,15 @@ impl Tail {
     }
 
     /// What is there, and what is to come. If the shim is gone, everything was said.
-    pub(crate) fn following(dir: &InstanceDir) -> Result<Self> {
+    pub(crate) fn following(dir: &InstanceDir) -> Self {
         // Before anything is read, so that nothing said meanwhile is missed.
-        let ear = listen(dir)?;
-        let complete = ear.is_none();
+        let ear = listen(dir);
         let reader = Reader::new(dir.logs());
-        Ok(Self { dir: dir.clone(), reader, ear, look_at: Instant::now(), complete })
+        let mut tail = Self { dir: dir.clone(), reader, ear, look_at: Instant::now(), complete: false };
+        if tail.ear.is_none() {
+            tail.listen_again();
+        }
+        tail
     }
 
     /// Some records; none if there are no more for now.
@@ -79,14 +81,15 @@ impl Tail {
         if ended || !self.dir.path().exists() {
             self.complete = true;
         } else {
-            self.ear = listen(&self.dir).ok().flatten();
+            self.ear = listen(&self.dir);
             self.look_at = Instant::now() + PAUSE;
         }
     }
 }
 
-fn listen(dir: &InstanceDir) -> Result<Option<Ear>> {
-    let Ok(ear) = Ear::connect(&dir.socket()) else { return Ok(None) };
-    ear.follow_log()?;
-    Ok(Some(ear))
+/// An ear at a shim; none if it is not there, or goes away just now.
+fn listen(dir: &InstanceDir) -> Option<Ear> {
+    let ear = Ear::connect(&dir.socket()).ok()?;
+    ear.follow_log().ok()?;
+    Some(ear)
 }
