@@ -35,11 +35,16 @@ impl Logs for LocalMachine {
             merge: Merge::default(),
         };
         reading.find(options.previous)?;
+        // Here, so that a line printed after this call returned is never one that the last ones displace.
+        let last = match options.tail {
+            Some(count) => reading.last(count).await?,
+            None => VecDeque::new(),
+        };
         let (send, lines) = mpsc::channel(LINES);
         tokio::spawn(async move {
             let closed = send.clone();
             let outcome = tokio::select! {
-                outcome = reading.run(events, &send) => outcome,
+                outcome = reading.run(last, events, &send) => outcome,
                 () = closed.closed() => Ok(()),
             };
             if let Err(error) = outcome {
@@ -83,18 +88,25 @@ impl Reading {
         Ok(())
     }
 
-    async fn run(mut self, events: Option<broadcast::Receiver<RuntimeEvent>>, lines: &Lines) -> Result<()> {
-        self.tell_the_last(lines).await?;
-        let Some(mut events) = events else { return Ok(()) };
+    async fn run(
+        mut self,
+        last: VecDeque<LogLine>,
+        events: Option<broadcast::Receiver<RuntimeEvent>>,
+        lines: &Lines,
+    ) -> Result<()> {
+        for line in last {
+            if lines.send(Ok(line)).await.is_err() {
+                return Ok(());
+            }
+        }
+        let Some(mut events) = events else { return self.pass_on(lines).await.map(|_| ()) };
         if self.options.previous {
             self.find(false)?;
         }
         let closing = self.shared.closing.clone();
         loop {
-            while let Some(line) = self.next().await? {
-                if lines.send(Ok(line)).await.is_err() {
-                    return Ok(());
-                }
+            if !self.pass_on(lines).await? {
+                return Ok(());
             }
             tokio::select! {
                 () = self.merge.grown() => {}
@@ -112,29 +124,26 @@ impl Reading {
         }
     }
 
-    /// Passes on what is there: all of it, or the last lines.
-    async fn tell_the_last(&mut self, lines: &Lines) -> Result<()> {
-        let Some(tail) = self.options.tail else {
-            while let Some(line) = self.next().await? {
-                if lines.send(Ok(line)).await.is_err() {
-                    break;
-                }
-            }
-            return Ok(());
-        };
-        let mut held = VecDeque::new();
+    /// Passes on what is there; `false` if nobody takes it any more.
+    async fn pass_on(&mut self, lines: &Lines) -> Result<bool> {
         while let Some(line) = self.next().await? {
-            held.push_back(line);
-            if held.len() > tail {
-                held.pop_front();
-            }
-        }
-        for line in held {
             if lines.send(Ok(line)).await.is_err() {
-                break;
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// The last ones of the lines that are there.
+    async fn last(&mut self, count: usize) -> Result<VecDeque<LogLine>> {
+        let mut last = VecDeque::new();
+        while let Some(line) = self.next().await? {
+            last.push_back(line);
+            if last.len() > count {
+                last.pop_front();
+            }
+        }
+        Ok(last)
     }
 
     /// The next line that is wanted of those that are there.
