@@ -33,6 +33,10 @@ impl AppDocuments {
 struct Documents {
     envs: HashMap<EnvRef, Arc<Stored<Environment>>>,
     apps: BTreeMap<AppEnv, AppDocuments>,
+    /// How far the feed has come.
+    followed: Revision,
+    /// What this process has removed and the feed does not know of yet: it still brings what was there before.
+    removed: HashMap<DocumentKey, Revision>,
 }
 
 /// The documents that reconcilers read.
@@ -71,8 +75,29 @@ impl Cache {
         Ok((cache, feed))
     }
 
-    /// Takes a change in; returns whom it concerns, or nobody if it was known.
+    /// Takes a change in that the feed brought; returns whom it concerns, or nobody if it was known.
+    pub(super) fn follow(&self, change: Change) -> Vec<Key> {
+        {
+            let mut all = self.write();
+            all.followed = change.revision;
+            all.removed.retain(|_, removed| *removed > change.revision);
+        }
+        self.take(change)
+    }
+
+    /// Takes a change in that this process committed, or a document that it read, before the feed brings it; returns whom
+    /// it concerns, or nobody if it was known.
     pub(super) fn apply(&self, change: Change) -> Vec<Key> {
+        if change.document.is_none() {
+            let mut all = self.write();
+            if change.revision > all.followed {
+                all.removed.insert(change.key.clone(), change.revision);
+            }
+        }
+        self.take(change)
+    }
+
+    fn take(&self, change: Change) -> Vec<Key> {
         let key = change.key;
         match change.document {
             Some(document) => self.put(document),
@@ -125,6 +150,9 @@ impl Cache {
 
     fn put(&self, document: Document) -> Vec<Key> {
         let key = document.key.clone();
+        if self.read().removed.get(&key).is_some_and(|removed| *removed > document.modified) {
+            return Vec::new();
+        }
         match key.kind.as_str() {
             Environment::KIND => self.decoded(document, |all, env: Arc<Stored<Environment>>| {
                 let name = EnvRef::new(env.value.org.clone(), env.value.name.clone());
@@ -278,4 +306,66 @@ fn app_keys(at: &AppEnv, app: &AppDocuments) -> Vec<Key> {
 /// Reads for what is not cached.
 pub(super) async fn read<T: Record>(collections: &Collections, key: &DocumentKey) -> Result<Option<T>> {
     Ok(collections.get::<T>(key).await?.map(|stored| stored.value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Changes;
+    use crate::memory::MemoryStore;
+    use crate::port::Write;
+    use crate::release::TrackState;
+
+    fn track() -> TrackKey {
+        let at: AppEnv = "shop/prod/web".parse().unwrap();
+        at.component("web".parse().unwrap()).on(ClusterName::local())
+    }
+
+    /// A change that puts the track, as a store tells of it.
+    fn put(revision: u64) -> Change {
+        let record = TrackRecord { state: TrackState::new(track(), 1), run: None, failing: None };
+        let mut changes = Changes::new();
+        changes.put(&record).unwrap();
+        let Some(Write::Put { key, schema, body, index }) = changes.into_txn().writes.pop() else {
+            unreachable!("it was put")
+        };
+        let revision = Revision(revision);
+        let document =
+            Document { key: key.clone(), schema, body, index, created: revision, modified: revision };
+        Change { revision, key, document: Some(document) }
+    }
+
+    fn removal(revision: u64) -> Change {
+        Change { revision: Revision(revision), document: None, ..put(revision) }
+    }
+
+    async fn cache() -> Cache {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        Cache::load(&store).await.unwrap().0
+    }
+
+    #[tokio::test]
+    async fn what_this_process_removed_is_not_brought_back_by_a_feed_that_is_behind() {
+        let cache = cache().await;
+        cache.apply(put(4));
+        cache.apply(removal(5));
+        assert_eq!(cache.follow(put(3)), Vec::new());
+        assert_eq!(cache.follow(put(4)), Vec::new());
+        assert!(!cache.has_track(&track()));
+        cache.follow(removal(5));
+        assert!(!cache.has_track(&track()));
+        cache.follow(put(6));
+        assert!(cache.has_track(&track()), "it was made anew");
+    }
+
+    #[tokio::test]
+    async fn a_removal_that_the_feed_brought_first_is_not_remembered() {
+        let cache = cache().await;
+        cache.follow(put(4));
+        cache.follow(removal(5));
+        cache.apply(removal(5));
+        assert!(cache.read().removed.is_empty());
+        cache.apply(put(6));
+        assert!(cache.has_track(&track()));
+    }
 }

@@ -38,7 +38,7 @@ async fn follow_store(context: Arc<Context>, mut feed: ChangeStream) -> Error {
     loop {
         match feed.next().await {
             Some(Ok(change)) => {
-                for key in context.cache.apply(change) {
+                for key in context.cache.follow(change) {
                     context.queue.add(key);
                 }
             }
