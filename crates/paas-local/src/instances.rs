@@ -216,6 +216,21 @@ impl Instances {
         }
     }
 
+    /// Whether an instance came to run, or may have. One whose start was cut off together with the process that started
+    /// it did not, for certain: it is to be removed, and started as if it had never been.
+    pub fn has_begun(&self, id: &InstanceId) -> bool {
+        let dir = self.dir(id);
+        // The shim takes room for the record of the exit before it does anything else, and turns it into the record.
+        if dir.exit_slot().exists() {
+            return true;
+        }
+        match dir.read_exit() {
+            Ok(Some(exit)) => exit.failure.is_none(),
+            Ok(None) => false,
+            Err(_) => true,
+        }
+    }
+
     /// What an instance was made from.
     ///
     /// # Errors
@@ -291,7 +306,7 @@ impl Instances {
                 cgroup.kill();
                 cgroup.remove(Duration::from_secs(1));
             }
-            remove_folder(&host, dir.path()).map_err(|error| error.with("instance", &id))
+            take_away(&host, dir.path()).map_err(|error| error.with("instance", &id))
         };
         tokio::task::spawn_blocking(work)
             .await
@@ -322,6 +337,20 @@ impl Instances {
 
     fn dir(&self, id: &InstanceId) -> InstanceDir {
         InstanceDir::new(self.folder(id))
+    }
+}
+
+/// Removes the folder of an instance. It loses its name first, at once: whoever still watches the instance finds it or
+/// nothing, and writes nothing into what is half gone.
+fn take_away(host: &Host, folder: &Path) -> Result<()> {
+    let Some(name) = folder.file_name() else { return Ok(()) };
+    // No instance has such a name, so that a sweep removes what is left.
+    let nameless = folder.with_file_name(format!(".gone-{}", name.to_string_lossy()));
+    remove_folder(host, &nameless)?;
+    match fs::rename(folder, &nameless) {
+        Ok(()) => remove_folder(host, &nameless),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(Error::io("remove a folder", source).with("folder", folder.display())),
     }
 }
 

@@ -54,7 +54,10 @@ pub(super) async fn bury(dir: &InstanceDir) -> Result<Exit> {
     }
     let exit = Exit::lost();
     let record = || -> std::io::Result<()> { ExitSlot::reserve(dir)?.fill(dir, &exit) };
-    if let Err(source) = record() {
+    // One that was removed meanwhile needs no record.
+    if let Err(source) = record()
+        && dir.path().exists()
+    {
         tracing::warn!(directory = %dir.path().display(), "cannot record that an instance is lost: {source}");
     }
     Ok(exit)

@@ -1,19 +1,18 @@
 //! The way to the gateway: what it shall do is kept here, and told to it whole whenever it changes.
 
+mod compose;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use paas_core::ComponentKey;
-use paas_core::model::{CallTarget, Port, Protocol, RevisionId};
-use paas_core::port::{Epoch, RouteBinding, ServiceState, ServiceTraffic};
-use paas_core::{AppEnv, Error, ErrorKind, Result};
+use paas_core::model::{CallTarget, RevisionId};
+use paas_core::port::{Epoch, RouteBinding, RouterEvent, ServiceTraffic};
+use paas_core::{AppEnv, ComponentKey, Error, ErrorKind, Result, TrackKey};
 use paas_gateway::Control;
-use paas_gateway::config::{
-    self, Caller, Config, Dial, HostPattern, Listener, PathPrefix, Revision, Route, Serves, Service, State,
-};
+use paas_gateway::config::Config;
 use paas_gateway::handover;
 use paas_gateway::process::{Launch, ensure_running, upgrade};
 use serde::{Deserialize, Serialize};
@@ -22,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::error::gateway as failed;
+use compose::{compose, http_listener};
 
 /// The listener for HTTP.
 const HTTP: &str = "http";
@@ -70,6 +70,39 @@ pub(super) struct Desired {
     pub(super) router: RouterState,
     /// By container.
     pub(super) endpoints: BTreeMap<String, Endpoint>,
+    /// The change that brought a service its traffic, by track. What was there when this began is told by the first one.
+    since: BTreeMap<String, u64>,
+}
+
+/// The first change, which tells everything.
+const FIRST: u64 = 1;
+
+impl Desired {
+    /// Takes over what the router port was told, in this change.
+    fn set_router(&mut self, router: RouterState, change: u64) {
+        self.since.retain(|name, _| router.services.contains_key(name));
+        for (name, entry) in &router.services {
+            if self.router.services.get(name).is_none_or(|known| known.traffic != entry.traffic) {
+                self.since.insert(name.clone(), change);
+            }
+        }
+        self.router = router;
+    }
+
+    /// The change that brought a service its present traffic.
+    fn brought_by(&self, service: &str) -> u64 {
+        self.since.get(service).copied().unwrap_or(FIRST)
+    }
+
+    /// The tracks whose traffic came by a change after `before` and not after `now`.
+    fn brought_between(&self, before: u64, now: u64) -> Vec<TrackKey> {
+        let services = self.router.services.iter();
+        let brought = services.filter(|(name, _)| {
+            let change = self.brought_by(name);
+            before < change && change <= now
+        });
+        brought.map(|(_, entry)| entry.traffic.track.clone()).collect()
+    }
 }
 
 /// How far the gateway has followed.
@@ -168,7 +201,7 @@ impl GatewayLink {
             bound,
             closing,
             generation: Mutex::new(config.generation),
-            desired: Mutex::new(Desired { router, endpoints: BTreeMap::new() }),
+            desired: Mutex::new(Desired { router, ..Desired::default() }),
             asked: watch::Sender::new(0),
             followed: watch::Sender::new(Followed::default()),
         })
@@ -189,14 +222,20 @@ impl GatewayLink {
 
     /// Changes what the gateway shall do; [`GatewayLink::in_force`] waits for it.
     pub(super) fn change(&self, change: impl FnOnce(&mut Desired)) -> u64 {
+        self.change_as(|desired, _| change(desired))
+    }
+
+    /// Takes over what the router port was told.
+    pub(super) fn set_router(&self, router: RouterState) -> u64 {
+        self.change_as(|desired, number| desired.set_router(router, number))
+    }
+
+    fn change_as(&self, change: impl FnOnce(&mut Desired, u64)) -> u64 {
         let mut desired = lock(&self.desired);
-        change(&mut desired);
-        let mut number = 0;
         // Under the lock, so that numbers and states have the same order.
-        self.asked.send_modify(|asked| {
-            *asked += 1;
-            number = *asked;
-        });
+        let number = *self.asked.borrow() + 1;
+        change(&mut desired, number);
+        self.asked.send_replace(number);
         number
     }
 
@@ -219,7 +258,7 @@ impl GatewayLink {
     /// [`ErrorKind::Invalid`] with everything that is wrong with it.
     pub(super) fn check(&self, router: &RouterState) -> Result<()> {
         let endpoints = lock(&self.desired).endpoints.clone();
-        let desired = Desired { router: router.clone(), endpoints };
+        let desired = Desired { router: router.clone(), endpoints, ..Desired::default() };
         compose(&desired, 0, self.wanted).validate().map_err(|error| failed("tell the gateway", error))
     }
 
@@ -228,9 +267,13 @@ impl GatewayLink {
         self.change(|_| ())
     }
 
-    /// Whether everything asked for is in force.
-    pub(super) fn is_settled(&self) -> bool {
-        self.followed.borrow().change >= *self.asked.borrow()
+    /// The traffic of a service, and whether it is in force, whatever else is on its way. Whoever sees that it is not gets
+    /// an event when it is.
+    pub(super) fn service(&self, name: &str) -> Option<(ServiceTraffic, bool)> {
+        let desired = lock(&self.desired);
+        let entry = desired.router.services.get(name)?;
+        let in_force = self.followed.borrow().change >= desired.brought_by(name);
+        Some((entry.traffic.clone(), in_force))
     }
 
     /// Waits until a change is in force.
@@ -266,8 +309,8 @@ impl GatewayLink {
         }
     }
 
-    /// Follows changes until the machine is closed.
-    async fn follow(&self) {
+    /// Follows changes until the machine is closed, and tells whose traffic came into force.
+    async fn follow(&self, tell: impl Fn(TrackKey)) {
         let mut asked = self.asked.subscribe();
         let mut pause = Duration::from_millis(10);
         loop {
@@ -277,7 +320,9 @@ impl GatewayLink {
                 match self.control.apply(config).await {
                     Ok(_) => {
                         pause = Duration::from_millis(10);
-                        self.followed.send_modify(|followed| *followed = Followed { change, refused: None });
+                        let before = self.followed.send_replace(Followed { change, refused: None }).change;
+                        let brought = lock(&self.desired).brought_between(before, change);
+                        brought.into_iter().for_each(&tell);
                     }
                     Err(error) => {
                         tracing::warn!("the gateway did not follow: {}", error.chain());
@@ -334,8 +379,10 @@ impl GatewayLink {
 pub(super) fn watch_over(shared: &Arc<Shared>) {
     let follower = shared.clone();
     shared.tasks.spawn(async move {
+        // Nobody has to listen.
+        let tell = |track| drop(follower.router_events.send(RouterEvent::Service(track)));
         tokio::select! {
-            () = follower.gateway.follow() => {}
+            () = follower.gateway.follow(tell) => {}
             () = follower.closing.cancelled() => {}
         }
     });
@@ -376,126 +423,52 @@ fn chosen(wanted: SocketAddr) -> Result<SocketAddr> {
     })
 }
 
-fn http_listener(address: SocketAddr) -> Listener {
-    Listener { id: config::ListenerId::new(HTTP), address, serves: Serves::Http { trust_forwarded: false } }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn service_id(component: &ComponentKey) -> config::ServiceId {
-    config::ServiceId::new(component.to_string())
-}
-
-fn port(port: &Port) -> config::Port {
-    let protocol = match port.protocol {
-        Protocol::Tcp => config::Protocol::Tcp,
-        _ => config::Protocol::Http,
-    };
-    config::Port { name: config::PortName::new(port.name.as_str()), number: port.number, protocol }
-}
-
-/// The whole config. What routes or callers lead to and nobody serves is a service that says so.
-fn compose(desired: &Desired, generation: u64, http: SocketAddr) -> Config {
-    let mut config = Config::new(generation);
-    config.listeners.push(http_listener(http));
-    let mut services: BTreeMap<String, Service> = BTreeMap::new();
-    for entry in desired.router.services.values() {
-        let traffic = &entry.traffic;
-        services.insert(traffic.track.component.to_string(), service(traffic));
-    }
-    let mut need = |component: &ComponentKey, needed: &Port, state: State| {
-        let service = services.entry(component.to_string()).or_insert_with(|| Service {
-            id: service_id(component),
-            ports: Vec::new(),
-            revisions: Vec::new(),
-            state,
-            rules: Vec::new(),
-            balance: config::Balance::default(),
-        });
-        if !service.ports.iter().any(|known| known.name.as_str() == needed.name.as_str()) {
-            service.ports.push(port(needed));
-        }
-    };
-    for entry in desired.router.routes.values() {
-        for route in &entry.routes {
-            let component = &route.track.component;
-            need(component, &route.port, State::Stopped { reason: "nothing is deployed here".to_owned() });
-            let id = format!("{}/{}", entry.at, route.name);
-            let port = config::PortName::new(route.port.name.as_str());
-            let service = service_id(component);
-            if let Some(tcp) = route.tcp_port {
-                config.listeners.push(Listener {
-                    id: config::ListenerId::new(format!("tcp-{tcp}")),
-                    address: SocketAddr::new(http.ip(), tcp),
-                    serves: Serves::Tcp { service, port },
-                });
-            } else {
-                config.routes.push(Route {
-                    id: config::RouteId::new(id),
-                    host: HostPattern::new(route.host.as_deref().unwrap_or("*")),
-                    path: PathPrefix::new(route.path.as_str()),
-                    service,
-                    port,
-                    strip_prefix: false,
-                });
-            }
+    fn traffic(app: &str, weight: u32) -> ServiceEntry {
+        let at: AppEnv = format!("shop/prod/{app}").parse().expect("a name");
+        let track = at.component("web".parse().expect("a name")).on(paas_core::ClusterName::local());
+        let backend =
+            paas_core::port::Backend { revision: "r1".parse().expect("a name"), weight, release: 1 };
+        let state = paas_core::port::ServiceState::Serving;
+        ServiceEntry {
+            traffic: ServiceTraffic { track, ports: Vec::new(), backends: vec![backend], state },
+            epoch: Epoch(1),
         }
     }
-    for (container, endpoint) in &desired.endpoints {
-        for (_, target) in &endpoint.calls {
-            need(&target.component, &target.port, State::Starting);
-        }
-        if !endpoint.calls.is_empty() {
-            config.callers.push(Caller {
-                instance: config::InstanceId::new(container),
-                component: config::ComponentId::new(endpoint.component.to_string()),
-                handover: endpoint.socket.clone(),
-                dependencies: endpoint
-                    .calls
-                    .iter()
-                    .map(|(listener, target)| config::Dependency {
-                        listener: listener.clone(),
-                        service: service_id(&target.component),
-                        port: config::PortName::new(target.port.name.as_str()),
-                    })
-                    .collect(),
-            });
-        }
-    }
-    for (container, endpoint) in &desired.endpoints {
-        let known = services.get(&endpoint.component.to_string());
-        let serves = |service: &Service| {
-            service.revisions.iter().any(|revision| revision.id.as_str() == endpoint.revision.as_str())
-        };
-        if known.is_some_and(serves) {
-            config.instances.push(config::Instance {
-                id: config::InstanceId::new(container),
-                service: service_id(&endpoint.component),
-                revision: config::RevisionId::new(endpoint.revision.as_str()),
-                ready: endpoint.ready,
-                draining: endpoint.draining,
-                dial: Dial::Handover(endpoint.socket.clone()),
-                ports: BTreeMap::new(),
-            });
-        }
-    }
-    config.services = services.into_values().collect();
-    config
-}
 
-fn service(traffic: &ServiceTraffic) -> Service {
-    let revisions = traffic.backends.iter().map(|backend| Revision {
-        id: config::RevisionId::new(backend.revision.as_str()),
-        weight: backend.weight,
-        labels: BTreeMap::from([("release".to_owned(), backend.release.to_string())]),
-    });
-    Service {
-        id: service_id(&traffic.track.component),
-        ports: traffic.ports.iter().map(port).collect(),
-        revisions: revisions.collect(),
-        state: match &traffic.state {
-            ServiceState::Stopped { reason } => State::Stopped { reason: reason.clone() },
-            _ => State::Serving,
-        },
-        rules: Vec::new(),
-        balance: config::Balance::default(),
+    fn router(entries: &[&ServiceEntry]) -> RouterState {
+        let services =
+            entries.iter().map(|entry| (entry.traffic.track.to_string(), (*entry).clone())).collect();
+        RouterState { services, routes: BTreeMap::new() }
+    }
+
+    #[test]
+    fn a_service_waits_for_its_own_change_only() {
+        let (first, second, other) = (traffic("a", 1), traffic("b", 1), traffic("b", 2));
+        let mut desired = Desired { router: router(&[&first]), ..Desired::default() };
+        assert_eq!(
+            desired.brought_between(0, 1),
+            vec![first.traffic.track.clone()],
+            "what was there is told at first"
+        );
+
+        desired.set_router(router(&[&first, &second]), 4);
+        assert_eq!(desired.brought_by(&first.traffic.track.to_string()), FIRST);
+        assert_eq!(desired.brought_between(1, 4), vec![second.traffic.track.clone()]);
+
+        desired.set_router(router(&[&first, &other]), 9);
+        assert_eq!(desired.brought_between(1, 8), Vec::new());
+        assert_eq!(desired.brought_between(8, 9), vec![other.traffic.track.clone()]);
+    }
+
+    #[test]
+    fn another_epoch_alone_is_no_other_traffic() {
+        let entry = traffic("a", 1);
+        let mut desired = Desired { router: router(&[&entry]), ..Desired::default() };
+        desired.set_router(router(&[&ServiceEntry { epoch: Epoch(2), ..entry.clone() }]), 7);
+        assert_eq!(desired.brought_by(&entry.traffic.track.to_string()), FIRST);
     }
 }

@@ -36,7 +36,8 @@ impl Router for LocalMachine {
             let entry = ServiceEntry { traffic: traffic.clone(), epoch };
             Ok(router.services.insert(name.clone(), entry.clone()) != Some(entry))
         })?;
-        self.in_force(changed, RouterEvent::Service(traffic.track.clone())).await
+        // Whoever watches is told by the gateway's follower.
+        self.in_force(changed, None).await
     }
 
     async fn remove_service(&self, epoch: Epoch, track: &TrackKey) -> Result<()> {
@@ -47,20 +48,14 @@ impl Router for LocalMachine {
             }
             Ok(router.services.remove(&name).is_some())
         })?;
-        self.in_force(changed, RouterEvent::Service(track.clone())).await
+        self.in_force(changed, Some(RouterEvent::Service(track.clone()))).await
     }
 
     async fn observe_service(&self, track: &TrackKey) -> Result<Option<ServiceObservation>> {
-        let gateway = &self.shared.gateway;
-        let confirmed = gateway.is_settled();
-        Ok(gateway.router().services.get(&track.to_string()).map(|entry| ServiceObservation {
-            weights: entry
-                .traffic
-                .backends
-                .iter()
-                .map(|backend| (backend.revision.clone(), backend.weight))
-                .collect(),
-            state: entry.traffic.state.clone(),
+        let seen = self.shared.gateway.service(&track.to_string());
+        Ok(seen.map(|(traffic, confirmed)| ServiceObservation {
+            weights: traffic.backends.into_iter().map(|backend| (backend.revision, backend.weight)).collect(),
+            state: traffic.state,
             confirmed,
         }))
     }
@@ -82,7 +77,7 @@ impl Router for LocalMachine {
             put(router, &name, wanted.clone());
             Ok(before != wanted)
         })?;
-        let outcome = self.in_force(changed, RouterEvent::Routes(at.clone())).await;
+        let outcome = self.in_force(changed, Some(RouterEvent::Routes(at.clone()))).await;
         if outcome.as_ref().is_err_and(|error| error.kind() != ErrorKind::Unavailable) {
             // A port that cannot be had would keep every later change from coming into force.
             self.change_router(|router| {
@@ -146,15 +141,15 @@ impl LocalMachine {
         }
         shared.gateway.check(&router)?;
         shared.documents.put_router(&router)?;
-        Ok(Some(shared.gateway.change(|desired| desired.router = router)))
+        Ok(Some(shared.gateway.set_router(router)))
     }
 
     /// Waits until a change is in force, and tells of it.
-    async fn in_force(&self, change: Option<u64>, event: RouterEvent) -> Result<()> {
+    async fn in_force(&self, change: Option<u64>, event: Option<RouterEvent>) -> Result<()> {
         let Some(change) = change else { return Ok(()) };
         self.shared.gateway.in_force(change).await?;
         // Nobody has to listen.
-        let _ = self.shared.router_events.send(event);
+        let _ = event.map(|event| self.shared.router_events.send(event));
         Ok(())
     }
 }

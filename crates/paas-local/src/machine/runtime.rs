@@ -177,7 +177,9 @@ impl Shared {
     pub(super) async fn recover(self: &Arc<Self>) -> Result<()> {
         let documents = self.documents.sets()?;
         let runs = self.documents.runs()?;
-        let mut containers = container::containers(self.instances.list()?);
+        // One whose start was cut off is none: it is swept away, and its instance starts as if for the first time.
+        let begun = self.instances.list()?.into_iter().filter(|id| self.instances.has_begun(id));
+        let mut containers = container::containers(begun.collect());
         let declared = documents.iter().flat_map(|set| &set.instances).map(|instance| &instance.id);
         let declared: BTreeSet<&InstanceId> = declared.chain(runs.iter().map(|run| &run.spec.id)).collect();
         containers.retain(|id, _| declared.contains(id));

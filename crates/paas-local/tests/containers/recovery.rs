@@ -13,6 +13,8 @@ cases![
     a_killed_shim_means_a_lost_instance,
     a_shim_killed_before_the_server_came_back_too,
     after_a_reboot_nothing_lives,
+    a_start_that_was_cut_off_has_not_begun,
+    a_removal_that_was_cut_short_is_taken_up_again,
     a_sweep_removes_what_nobody_knows,
     a_full_disk_costs_logs_but_not_the_exit_code,
 ];
@@ -96,6 +98,33 @@ async fn after_a_reboot_nothing_lives(machine: Arc<Machine>) {
         assert!(lives(pid), "a process of somebody else is not touched");
         kill(pid);
     }
+}
+
+async fn a_start_that_was_cut_off_has_not_begun(machine: Arc<Machine>) {
+    let running = machine.start(&machine.spec("running", &["serve", "127.0.0.1:80"])).await;
+    assert!(machine.instances.has_begun(&id("running")));
+    let spec = machine.instances.folder(&id("running")).join("instance.json");
+    let cut_off = machine.instances.folder(&id("cut-off"));
+    std::fs::create_dir(&cut_off).expect("a folder");
+    assert!(!machine.instances.has_begun(&id("cut-off")), "before anything is in its folder");
+    std::fs::copy(spec, cut_off.join("instance.json")).expect("it is written");
+    assert!(!machine.instances.has_begun(&id("cut-off")), "before its shim knows of it");
+    running.kill().await.expect("it ends");
+    assert!(machine.instances.has_begun(&id("running")), "it ran, and has ended");
+}
+
+async fn a_removal_that_was_cut_short_is_taken_up_again(machine: Arc<Machine>) {
+    let instance = machine.start(&machine.spec("again", &["serve", "127.0.0.1:80"])).await;
+    instance.kill().await.expect("it ends");
+    let folder = machine.instances.folder(&id("again"));
+    for half_gone in [".gone-again", ".gone-another"] {
+        std::fs::create_dir_all(folder.with_file_name(half_gone).join("upper")).expect("a folder");
+    }
+    assert_eq!(machine.instances.list().expect("a list"), [id("again")], "what is half gone is no instance");
+    machine.instances.remove(&id("again")).await.expect("it goes");
+    machine.instances.sweep(&BTreeSet::new()).await.expect("it sweeps");
+    let left = std::fs::read_dir(folder.parent().expect("the instances")).expect("a folder").count();
+    assert_eq!(left, 0, "nothing is left of any of them");
 }
 
 async fn a_sweep_removes_what_nobody_knows(machine: Arc<Machine>) {

@@ -18,6 +18,7 @@ pub(crate) fn promises() -> Vec<Promise<Fixture>> {
         a_machine_that_is_opened_again_serves_without_a_gap,
         after_a_reboot_the_declared_number_comes_back,
         what_was_declared_shortly_before_the_end_is_carried_out,
+        an_instance_whose_start_was_cut_off_starts_as_if_for_the_first_time,
         a_closed_machine_refuses_changes,
     ]
 }
@@ -97,6 +98,38 @@ async fn what_was_declared_shortly_before_the_end_is_carried_out(fixture: &Fixtu
         fixture.observe(&gone).await.map_or(Ok(()), Err)
     })
     .await;
+}
+
+/// The server was killed when the second one was declared and its folder was there, but no shim knew of it.
+async fn an_instance_whose_start_was_cut_off_starts_as_if_for_the_first_time(fixture: &Fixture) {
+    let key = fixture.ensure(fixture.web(&fixture.component("web")), 1).await;
+    let before = fixture.until_ready(&key, 1).await;
+    let first = &before.instances[0].id;
+    fixture.machine().close().await;
+    let second = InstanceId("web-cutoff".to_owned());
+    let folder = fixture.folder(first);
+    let spec = document(&folder.join("instance.json")).to_string().replace(&first.0, &second.0);
+    let cut_off = folder.with_file_name(format!("{second}-r0"));
+    std::fs::create_dir(&cut_off).expect("a folder");
+    std::fs::write(cut_off.join("instance.json"), spec).expect("it is written");
+    let declared = std::fs::read_dir(fixture.state().join("declared/sets")).expect("the sets").next();
+    let declared = declared.expect("one set").expect("its name").path();
+    let mut set = document(&declared);
+    set["count"] = 2.into();
+    set["instances"]
+        .as_array_mut()
+        .expect("a list")
+        .push(serde_json::json!({ "id": second, "going": false }));
+    std::fs::write(&declared, set.to_string()).expect("it is written");
+
+    fixture.open_again().await;
+    let after = fixture.until_ready(&key, 2).await;
+    let found = after.instances.iter().find(|instance| instance.id == second).expect("it is kept");
+    assert_eq!(
+        (found.restarts, &found.last_exit),
+        (0, &None),
+        "nothing is told of what never was: {found:#?}"
+    );
 }
 
 async fn a_closed_machine_refuses_changes(fixture: &Fixture) {
