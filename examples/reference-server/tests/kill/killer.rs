@@ -1,0 +1,158 @@
+//! Who stands beside the server, notes the points that it passes, and kills it at the first that was asked for.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use paas_core::Result;
+use paas_core::memory::{Call, Intercepted, Interceptor};
+use paas_core::port::{
+    ChangeStream, ClusterPorts, Document, DocumentKey, ListOptions, Page, Revision, Router, Runtime, Store,
+    StoreLimits, Txn,
+};
+use rustix::process::{Signal, getpid, kill_process};
+use serde::{Deserialize, Serialize};
+
+use crate::point::{self, Names, Point};
+
+/// What is asked of the killer for one story; as long as nothing is asked, it only notes.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Order {
+    /// It kills at the first of these that comes.
+    pub points: BTreeSet<Point>,
+    /// What revisions are called.
+    pub names: Names,
+}
+
+/// Who kills the server.
+#[derive(Debug)]
+pub struct Killer(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    journal: File,
+    order: Order,
+    /// How many calls that look the same have succeeded.
+    done: HashMap<String, usize>,
+}
+
+impl Killer {
+    /// One that kills nobody until it is asked to.
+    pub fn new(journal: &Path) -> Arc<Self> {
+        let journal = File::options().create(true).append(true).open(journal).unwrap();
+        Arc::new(Self(Mutex::new(State { journal, order: Order::default(), done: HashMap::new() })))
+    }
+
+    /// From now on the points are noted, in an empty journal, and the first that is asked for is the last.
+    pub fn take(&self, order: Order) {
+        let mut state = self.0.lock().unwrap();
+        state.journal.set_len(0).unwrap();
+        state.done.clear();
+        state.order = order;
+    }
+
+    fn before(&self, describe: impl FnOnce(&Names) -> Option<String>) {
+        let mut state = self.0.lock().unwrap();
+        let Some(call) = describe(&state.order.names) else { return };
+        // One that fails, because somebody was faster, changes nothing: the next one is the same.
+        let number = state.done.get(&call).copied().unwrap_or_default() + 1;
+        state.pass(&Point::new("before", &call, number));
+    }
+
+    fn after(&self, describe: impl FnOnce(&Names) -> Option<String>) {
+        let mut state = self.0.lock().unwrap();
+        let Some(call) = describe(&state.order.names) else { return };
+        let number = state.done.entry(call.clone()).or_default();
+        *number += 1;
+        let point = Point::new("after", &call, *number);
+        state.pass(&point);
+    }
+
+    /// Around a store.
+    pub fn around_store(self: &Arc<Self>, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        Arc::new(Watched { store, killer: self.clone() })
+    }
+
+    /// Around a cluster.
+    pub fn around_cluster(self: &Arc<Self>, ports: ClusterPorts) -> ClusterPorts {
+        let interceptors = || vec![self.clone() as Arc<dyn Interceptor>];
+        let runtime: Arc<dyn Runtime> = Arc::new(Intercepted::new(ports.runtime, interceptors()));
+        let router: Arc<dyn Router> = Arc::new(Intercepted::new(ports.router, interceptors()));
+        ClusterPorts { runtime, router, ..ports }
+    }
+}
+
+impl State {
+    /// Passes a point, or does not.
+    fn pass(&mut self, point: &Point) {
+        // What is written is there when the process is gone. The lock is held: nobody passes another point.
+        self.journal.write_all(format!("{point}\n").as_bytes()).unwrap();
+        if self.order.points.contains(point) {
+            let _ = kill_process(getpid(), Signal::KILL);
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Interceptor for Killer {
+    async fn before(&self, call: &Call) -> Result<()> {
+        Killer::before(self, |names| call.mutates.then(|| point::of_backend(call, names)));
+        Ok(())
+    }
+
+    async fn after(&self, call: &Call) -> Result<()> {
+        Killer::after(self, |names| call.mutates.then(|| point::of_backend(call, names)));
+        Ok(())
+    }
+}
+
+/// A store whose transactions the killer sees whole: what a write says tells points apart better than its key.
+#[derive(Debug)]
+struct Watched {
+    store: Arc<dyn Store>,
+    killer: Arc<Killer>,
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Store for Watched {
+    fn limits(&self) -> StoreLimits {
+        self.store.limits()
+    }
+
+    async fn get(&self, key: &DocumentKey) -> Result<Option<Document>> {
+        self.store.get(key).await
+    }
+
+    async fn list(&self, options: &ListOptions) -> Result<Page> {
+        self.store.list(options).await
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Revision> {
+        self.killer.before(|names| point::of_transaction(&txn, names));
+        let revision = self.store.commit(txn.clone()).await?;
+        self.killer.after(|names| point::of_transaction(&txn, names));
+        Ok(revision)
+    }
+
+    async fn revision(&self) -> Result<Revision> {
+        self.store.revision().await
+    }
+
+    async fn watch(&self, from: Revision) -> Result<ChangeStream> {
+        self.store.watch(from).await
+    }
+
+    async fn compact(&self, up_to: Revision) -> Result<()> {
+        self.killer.before(|_| Some("store.compact".to_owned()));
+        self.store.compact(up_to).await?;
+        self.killer.after(|_| Some("store.compact".to_owned()));
+        Ok(())
+    }
+}

@@ -1,0 +1,115 @@
+//! Which points there are, and which of them remain.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::end::End;
+use crate::point::Point;
+use crate::story::Story;
+
+/// How many runs in a row may pass none of the points that remain before those that come in some runs only are let be.
+const SEARCHES: usize = 10;
+/// The same for points that come in every run, or so it seemed.
+const LONG_SEARCHES: usize = 60;
+/// How many stories may end wrong before the rest is not worth the time.
+const FAILURES: usize = 5;
+
+/// What is known of a story.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Its points, in the order in which they were first seen.
+    pub points: Vec<Point>,
+    /// Those that every undisturbed run passed.
+    pub common: Option<BTreeSet<Point>>,
+    /// Those at which the server was killed.
+    pub killed: BTreeSet<Point>,
+    /// How an undisturbed run ends.
+    pub end: Option<End>,
+    /// How many runs passed none of the points that remained to somebody.
+    searched: usize,
+    /// What somebody is at.
+    claimed: BTreeMap<usize, BTreeSet<Point>>,
+}
+
+impl Progress {
+    /// Whether every run passes a point, rather than some runs.
+    pub fn is_common(&self, point: &Point) -> bool {
+        self.common.as_ref().is_some_and(|common| common.contains(point))
+    }
+
+    /// The points at which the server has not been killed.
+    pub fn remaining(&self) -> Vec<&Point> {
+        self.points.iter().filter(|point| !self.killed.contains(point)).collect()
+    }
+
+    fn has_work(&self) -> bool {
+        let remaining = self.remaining();
+        let bound =
+            if remaining.iter().any(|point| self.is_common(point)) { LONG_SEARCHES } else { SEARCHES };
+        !remaining.is_empty() && self.searched < bound
+    }
+}
+
+/// The plan of all stories.
+#[derive(Debug, Default)]
+pub struct Plan {
+    pub stories: BTreeMap<Story, Progress>,
+    pub failures: Vec<String>,
+}
+
+impl Plan {
+    /// Whether there is anything left to do in a story or those that come after it.
+    pub fn has_work_from(&self, story: Story) -> bool {
+        self.failures.len() < FAILURES && self.stories.range(story..).any(|(_, progress)| progress.has_work())
+    }
+
+    /// The points at the first of which a worker has its server killed: a share of those that remain, so that two workers
+    /// do not do the same.
+    pub fn claim(&mut self, story: Story, worker: usize, workers: usize) -> BTreeSet<Point> {
+        let progress = self.stories.entry(story).or_default();
+        progress.claimed.remove(&worker);
+        if !progress.has_work() {
+            return BTreeSet::new();
+        }
+        let taken: BTreeSet<&Point> = progress.claimed.values().flatten().collect();
+        let free = progress.remaining().into_iter().filter(|point| !taken.contains(point));
+        let free: Vec<Point> = free.cloned().collect();
+        let share = free.len().div_ceil(workers);
+        let mine: BTreeSet<Point> = free.into_iter().take(share).collect();
+        progress.claimed.insert(worker, mine.clone());
+        mine
+    }
+
+    /// Takes the points in that an undisturbed server passed, to its end.
+    pub fn record_undisturbed(&mut self, story: Story, passed: &[Point]) {
+        self.see(story, passed);
+        let passed: BTreeSet<Point> = passed.iter().cloned().collect();
+        let progress = self.stories.entry(story).or_default();
+        progress.common = Some(match progress.common.take() {
+            Some(common) => &common & &passed,
+            None => passed,
+        });
+    }
+
+    /// Takes the points in that a server passed until it was killed at the last of them, or to its end.
+    pub fn record(&mut self, story: Story, worker: usize, passed: &[Point], killed: bool) {
+        self.see(story, passed);
+        let progress = self.stories.entry(story).or_default();
+        let searched = progress.claimed.remove(&worker).is_some_and(|claim| !claim.is_empty());
+        match passed.last().filter(|_| killed) {
+            Some(point) => {
+                progress.killed.insert(point.clone());
+                progress.searched = 0;
+            }
+            None => progress.searched += usize::from(searched),
+        }
+    }
+
+    fn see(&mut self, story: Story, passed: &[Point]) {
+        let progress = self.stories.entry(story).or_default();
+        for point in passed {
+            if !progress.points.contains(point) {
+                progress.points.push(point.clone());
+            }
+        }
+    }
+}

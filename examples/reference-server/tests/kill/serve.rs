@@ -1,0 +1,75 @@
+//! This program as the server: with the killer around its ports, who takes orders on the standard input.
+
+use std::io::{BufRead as _, stdin};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use paas_core::port::{Document, ListOptions, Store};
+use reference_server::{Server, ServerArgs};
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+
+use crate::killer::{Killer, Order};
+
+/// The first argument by which this program is the server.
+pub const WORD: &str = "__kill_server";
+/// What answers on the standard output begin with.
+pub const ANSWER: &str = "@ ";
+
+/// What the test asks of the server, beside its interface.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Question {
+    /// To note the points of a story, and to be killed at one.
+    Order(Order),
+    /// What is in the store.
+    Documents(Vec<String>),
+}
+
+/// Runs the server in `directory`.
+pub fn main(directory: &Path, journal: &Path) -> ExitCode {
+    let killer = Killer::new(journal);
+    let of_cluster = killer.clone();
+    Server::new(ServerArgs::new(directory))
+        .with_store(move |store| {
+            let (runtime, killer, store_of_answers) = (Handle::current(), killer.clone(), store.clone());
+            let around = killer.around_store(store);
+            std::thread::spawn(move || answer(&runtime, &killer, &store_of_answers));
+            around
+        })
+        .with_cluster(move |ports| of_cluster.around_cluster(ports))
+        .run()
+}
+
+fn answer(runtime: &Handle, killer: &Killer, store: &Arc<dyn Store>) {
+    for line in stdin().lock().lines() {
+        let Ok(line) = line else { return };
+        match serde_json::from_str(&line).unwrap() {
+            Question::Order(order) => {
+                killer.take(order);
+                println!("{ANSWER}null");
+            }
+            Question::Documents(kinds) => {
+                let documents = runtime.block_on(documents(store.as_ref(), kinds));
+                println!("{ANSWER}{}", serde_json::to_string(&documents).unwrap());
+            }
+        }
+    }
+}
+
+async fn documents(store: &dyn Store, kinds: Vec<String>) -> Vec<Document> {
+    let mut documents = Vec::new();
+    for kind in kinds {
+        let mut options = ListOptions { kind, ..ListOptions::default() };
+        loop {
+            let page = store.list(&options).await.unwrap();
+            documents.extend(page.documents);
+            options.after = page.next;
+            if options.after.is_none() {
+                break;
+            }
+        }
+    }
+    documents
+}
