@@ -168,7 +168,9 @@ impl Witness {
                         !event.events().contains(inotify::ReadFlags::QUEUE_OVERFLOW),
                         "too many containers"
                     );
-                    made.extend(event.file_name().map(|name| name.to_string_lossy().into_owned()));
+                    let name = event.file_name().map(|name| name.to_string_lossy().into_owned());
+                    // One that is being removed is renamed first.
+                    made.extend(name.filter(|name| !name.starts_with('.')));
                 }
                 Err(rustix::io::Errno::AGAIN) => return made,
                 Err(errno) => panic!("failed to watch containers being made: {errno}"),
