@@ -165,11 +165,44 @@ impl Platform {
         })
     }
 
-    /// What the processes of the platform hold by themselves, shared pages by their share.
+    /// What the platform's processes hold, shared pages by their share; and what one more instance adds to the sum, which
+    /// is what it costs: the pages that all processes share are paid for once.
     fn memory(&self) -> Result<String> {
-        let mut shims = Vec::new();
-        let mut gateway = 0;
+        let sample = self.memory_with(3)?;
+        let (few, many) = (self.memory_with(1)?, self.memory_with(10)?);
+        let more = many.sum().saturating_sub(few.sum()) / 9;
+        self.run(&["scale", "scale", "web=3", "--wait"])?;
+        Ok(format!(
+            "Memory (PSS) with 3 instances: server {:.1} MB, gateway {:.1} MB. One more instance adds {:.2} MB to the sum of all \
+             processes of ours (10 instances against 1).",
+            megabytes(sample.server),
+            megabytes(sample.gateway),
+            megabytes(more)
+        ))
+    }
+
+    /// Waits for the shims of instances that still drain.
+    fn memory_with(&self, instances: u32) -> Result<Memory> {
+        self.run(&["scale", "scale", &format!("web={instances}"), "--wait"])?;
+        let started = Instant::now();
+        loop {
+            let (memory, shims) = self.memory_now()?;
+            ensure!(
+                memory.server > 0 && memory.gateway > 0,
+                "the server or the gateway is not among the processes"
+            );
+            if shims == instances {
+                return Ok(memory);
+            }
+            ensure!(started.elapsed() < BOUND, "{shims} shims run for {instances} instances");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn memory_now(&self) -> Result<(Memory, u32)> {
+        let mut memory = Memory::default();
         let folder = self.folder.path().to_string_lossy().into_owned();
+        let mut shims = 0;
         for entry in fs::read_dir("/proc")? {
             let process = entry?.path();
             let command = fs::read(process.join("cmdline")).unwrap_or_default();
@@ -181,24 +214,18 @@ impl Platform {
                 continue;
             }
             let role = words.get(1).map(String::as_str).unwrap_or_default();
-            match proportional_kilobytes(&process) {
-                Some(kilobytes) if role.contains("gateway") => gateway += kilobytes,
-                Some(kilobytes) if role.contains("shim") => shims.push(kilobytes),
+            let Some(kilobytes) = proportional_kilobytes(&process) else { continue };
+            match role {
+                "server" => memory.server += kilobytes,
+                "__gateway" => memory.gateway += kilobytes,
+                "__shim" => {
+                    memory.shims += kilobytes;
+                    shims += 1;
+                }
                 _ => {}
             }
         }
-        ensure!(gateway > 0, "the gateway is not among the processes");
-        ensure!(!shims.is_empty(), "no shim is among the processes");
-        let server = proportional_kilobytes(Path::new(&format!("/proc/{}", self.server.id())))
-            .context("the server is not among the processes")?;
-        let shim = shims.iter().sum::<u64>() / shims.len() as u64;
-        Ok(format!(
-            "Memory (PSS) with {} instances: server {:.1} MB, gateway {:.1} MB, each shim {:.2} MB.",
-            shims.len(),
-            megabytes(server),
-            megabytes(gateway),
-            megabytes(shim)
-        ))
+        Ok((memory, shims))
     }
 
     /// Takes everything down that was started.
@@ -216,6 +243,20 @@ impl Drop for Platform {
         let _ = self.server.kill();
         let _ = self.server.wait();
         let _ = end_gateway(self.folder.path());
+    }
+}
+
+/// Kilobytes, by what the processes are.
+#[derive(Debug, Default)]
+struct Memory {
+    server: u64,
+    gateway: u64,
+    shims: u64,
+}
+
+impl Memory {
+    fn sum(&self) -> u64 {
+        self.server + self.gateway + self.shims
     }
 }
 

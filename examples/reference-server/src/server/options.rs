@@ -20,6 +20,9 @@ pub struct ServerArgs {
     /// Listen on an address that other machines reach; the interface has no TLS of its own
     #[arg(long)]
     pub allow_remote: bool,
+    /// Print another administrator's token at this start, as the first start does: for when none is left
+    #[arg(long)]
+    pub new_admin_token: bool,
     /// How the log is written, to the standard error
     #[arg(long, value_enum, default_value_t)]
     pub log: LogFormat,
@@ -37,6 +40,7 @@ impl ServerArgs {
             listen: any,
             gateway: any,
             allow_remote: false,
+            new_admin_token: false,
             log: LogFormat::default(),
             backend: Backend::default(),
         }

@@ -24,7 +24,7 @@ use super::token::Token;
 use crate::api::{self, Service};
 use crate::rest::address::Address;
 
-/// Who the first token belongs to.
+/// Who the token belongs to that a start makes.
 const ADMINISTRATOR: &str = "user:admin";
 /// How long the platform may take to stop.
 const STOP_TIME: Duration = Duration::from_secs(10);
@@ -119,13 +119,17 @@ async fn run(options: ServerArgs, arounds: Arounds) -> Result<()> {
     let parts = backend::open(&options, &directory, arounds).await?;
     let accounts = Accounts::new(Arc::clone(&parts.store), Arc::new(SystemClock));
     let Parts { platform, gateway, machine, .. } = parts;
-    let first = if accounts.any().await? { None } else { Some(first_token(&platform).await?) };
+    let token = match (accounts.any().await?, options.new_admin_token) {
+        (false, _) => Some(administrators_token(&platform, "made at the first start").await?),
+        (true, true) => Some(administrators_token(&platform, "made by --new-admin-token").await?),
+        (true, false) => None,
+    };
 
     let closing = CancellationToken::new();
     let service = Service::new(platform.clone(), accounts, closing.clone());
     let serving = tokio::spawn(super::http::serve(listener, api::router(service), closing.clone()));
     let api = format!("http://{address}");
-    if let Some(token) = first {
+    if let Some(token) = token {
         greet(&api, &token);
     }
     directory.announce(&Address {
@@ -173,8 +177,9 @@ async fn bind(address: SocketAddr) -> Result<TcpListener> {
     })
 }
 
-/// Makes the first token, for an administrator. It is shown once; the store has its hash only.
-async fn first_token(platform: &Platform) -> Result<Token> {
+/// Makes a token for an administrator. It is shown once; the store has its hash only. Whoever may start a server in its
+/// directory may have one: the keys lie there, too.
+async fn administrators_token(platform: &Platform, description: &str) -> Result<Token> {
     let token = Token::generate().map_err(|error| anyhow::anyhow!("failed to draw random bits: {error}"))?;
     let system = platform.session(Actor::system());
     let role =
@@ -183,7 +188,7 @@ async fn first_token(platform: &Platform) -> Result<Token> {
     let action = CreateToken {
         caller: Actor::SYSTEM.to_owned(),
         actor: ADMINISTRATOR.to_owned(),
-        description: "made at the first start".to_owned(),
+        description: description.to_owned(),
         expires_in: None,
         id: token.id().to_owned(),
         hash: token.hash(),
@@ -192,7 +197,7 @@ async fn first_token(platform: &Platform) -> Result<Token> {
     Ok(token)
 }
 
-/// Shows the first token, on the standard output: the log may be kept somewhere.
+/// Shows a token, on the standard output: the log may be kept somewhere.
 fn greet(api: &str, token: &Token) {
     println!("administrator token (shown once): {}", token.reveal());
     println!("log in:  paas login {api}");

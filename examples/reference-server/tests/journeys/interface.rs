@@ -14,6 +14,7 @@ journeys! {
     fn a_release_is_followed_to_its_end();
     fn every_refusal_is_a_problem_that_says_what_to_do();
     fn whoever_watches_the_server_needs_no_token();
+    fn an_administrator_without_a_token_gets_another_at_a_start();
 }
 
 const APP: &str = "/orgs/acme/envs/prod/apps/shop";
@@ -213,4 +214,18 @@ fn whoever_watches_the_server_needs_no_token(who: Who) {
     assert_eq!(ask("//healthz").header("x-content-type-options"), "nosniff");
     let id = client.send("GET", "//healthz", &[("x-request-id", "abc-123")], None);
     assert_eq!(id.header("x-request-id"), "abc-123");
+}
+
+fn an_administrator_without_a_token_gets_another_at_a_start(who: Who) {
+    let mut platform = Platform::start(who);
+    platform.stop_server();
+    let lost = platform.start_server_without_token();
+    assert_ne!(platform.token(), lost);
+    let tokens = Client::new(&platform).get("/tokens").json();
+    let made: Vec<&Value> = tokens["items"].as_array().unwrap().iter().map(|it| &it["description"]).collect();
+    assert_eq!(made.len(), 2, "{tokens}");
+    assert!(made.contains(&&json!("made by --new-admin-token")), "{tokens}");
+    platform.stop_server();
+    platform.start_server();
+    assert_eq!(Client::new(&platform).get("/tokens").json(), tokens, "another start makes none");
 }

@@ -177,10 +177,24 @@ impl Platform {
 
     /// Starts the server and waits until it answers; returns how long that took.
     pub fn start_server(&mut self) -> Duration {
+        let command = self.server_command();
+        self.start_with(command)
+    }
+
+    /// Starts the server for an administrator who has no token any more; returns the one that was lost.
+    pub fn start_server_without_token(&mut self) -> String {
+        let lost = std::mem::take(&mut self.token);
+        let mut command = self.server_command();
+        command.arg("--new-admin-token");
+        self.start_with(command);
+        lost
+    }
+
+    fn start_with(&mut self, mut command: Command) -> Duration {
         let begun = Instant::now();
         let log =
             fs::File::options().create(true).append(true).open(self.folder().join("server.log")).unwrap();
-        let mut server = self.server_command().stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut server = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let pid = server.id();
         let output = BufReader::new(server.stdout.take().unwrap());
         self.server = Some(server);
@@ -201,7 +215,7 @@ impl Platform {
                 let line = line.ok()?;
                 Some(line.split_once("token (shown once): ")?.1.trim().to_owned())
             });
-            self.token = token.expect("the first start shows a token");
+            self.token = token.expect("the start shows a token");
         }
         took
     }
