@@ -1,20 +1,17 @@
 //! `cargo xtask test`: all set-up, then every test that this machine can run; the others are named.
 
+mod fuzz;
 mod outcome;
 
-use std::path::Path;
-use std::process::Command;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::check::{self, IgnoredTest};
 use crate::prerequisite;
 use crate::sample;
 use crate::step::Steps;
-use crate::workspace::{Workspace, cargo, succeed};
+use crate::workspace::{Workspace, cargo};
+use fuzz::Fuzzing;
 use outcome::Outcome;
-
-const FUZZ: &str = "examples/reference-server/tests/fuzz/fuzz.sh";
 
 /// How to test.
 #[derive(Debug, clap::Args)]
@@ -22,8 +19,8 @@ pub struct Options {
     /// Only the tests of this crate
     #[arg(long, value_name = "CRATE")]
     package: Option<String>,
-    /// How many examples each operation of the REST interface is fuzzed with; not at all if absent
-    #[arg(long, default_value_t = 0, value_name = "EXAMPLES")]
+    /// How many examples each operation of the REST interface is fuzzed with; 0 leaves the fuzzing out
+    #[arg(long, default_value_t = 5, value_name = "EXAMPLES")]
     fuzz: u32,
 }
 
@@ -42,6 +39,15 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let Some(sample) = sample else {
         return steps.finish();
     };
+    let mut fuzzing = None;
+    if options.package.is_none() && options.fuzz > 0 {
+        steps.step("schemathesis begins to fuzz the REST interface", || {
+            fuzzing = Some(Fuzzing::start(workspace, options.fuzz)?);
+            Ok(())
+        });
+    } else {
+        steps.skip("fuzzing", "it was left out; `cargo xtask test` without options fuzzes");
+    }
     let mut outcome = Outcome::default();
     let mut cargo_test = |arguments: &[String]| {
         let mut command = cargo();
@@ -61,13 +67,8 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             ignored(workspace, &mut steps, &test, &mut cargo_test);
         }
     }
-    let script = workspace.root.join(FUZZ);
-    if !script.exists() {
-        steps.skip("fuzzing", format!("{FUZZ} is not there yet"));
-    } else if options.fuzz == 0 {
-        steps.skip("fuzzing", "it takes minutes: `cargo xtask test --fuzz 25`");
-    } else if options.package.is_none() {
-        steps.step("schemathesis fuzzes the REST interface", || fuzz(workspace, &script, options.fuzz));
+    if let Some(fuzzing) = fuzzing {
+        steps.step("schemathesis has fuzzed the REST interface", || fuzzing.finish());
     }
     eprintln!("\n{outcome}");
     steps.finish()
@@ -89,12 +90,4 @@ fn ignored(
             steps.step(test.test.clone(), || cargo_test(&test.cargo_test(workspace)?));
         }
     }
-}
-
-/// Every operation of the OpenAPI document, against the binary that the tests have built.
-fn fuzz(workspace: &Workspace, script: &Path, examples: u32) -> Result<()> {
-    let mut command = Command::new("sh");
-    command.env("PAAS_FUZZ_VENV", workspace.cache.join("tools").join("schemathesis"));
-    command.arg(script).arg(workspace.target.join("debug").join("paas")).arg(examples.to_string());
-    succeed(&mut command).context("the REST interface broke its own description, or could not be fuzzed")
 }
