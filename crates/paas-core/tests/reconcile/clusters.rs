@@ -88,7 +88,7 @@ async fn applications_run_on_a_cluster_that_was_added_and_after_a_restart() {
     setting.prepare(&platform).await;
     until_open(&platform, true).await;
     release(&platform, Deploy::spec(spec("1"))).await;
-    assert_eq!(setting.ready_on_east("web").await, 2);
+    assert_eq!(setting.ready_on_east("web").await, 3);
     platform.shutdown().await;
     drop(platform);
 
@@ -172,7 +172,7 @@ async fn a_changed_cluster_is_opened_anew_and_its_applications_follow() {
     assert_eq!(error.kind(), ErrorKind::Denied, "the old password does not do: {}", error.report());
     session.update_cluster(&east(), change, password("correct horse")).await.unwrap();
     release(&platform, Deploy::spec(spec("2"))).await;
-    assert_eq!(setting.ready_on_east("web").await, 2);
+    assert_eq!(setting.ready_on_east("web").await, 3);
     let labels = ClusterChange { labels: Some([].into()), ..ClusterChange::default() };
     let change = UpdateCluster { cluster: east(), change: labels, credentials: None, unreachable: false };
     session.perform(change).await.unwrap();
