@@ -21,6 +21,9 @@ pub struct ServerArgs {
     /// postgres://user:password@host:5432/database
     #[arg(long, env = "PAAS_STORE", hide_env_values = true, value_name = "URL")]
     pub store: Option<String>,
+    /// The file with the keys that seal secrets; DIR/keys.json if absent. Servers that share a store need the same one
+    #[arg(long, env = "PAAS_KEY_FILE", value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
     /// Listen on an address that other machines reach; the interface has no TLS of its own
     #[arg(long)]
     pub allow_remote: bool,
@@ -44,6 +47,7 @@ impl ServerArgs {
             listen: any,
             gateway: any,
             store: None,
+            key_file: None,
             allow_remote: false,
             new_admin_token: false,
             log: LogFormat::default(),
