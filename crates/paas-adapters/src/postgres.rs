@@ -5,6 +5,7 @@
 //! a connection of its own listens, and asks for the newest revision whenever it could have missed something.
 
 mod feed;
+mod lent;
 mod list;
 mod listen;
 mod options;
@@ -20,8 +21,10 @@ use paas_core::port::{
 };
 use paas_core::{Error, ErrorKind, Fault, Result};
 use sqlx::Row as _;
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use tokio::sync::watch;
+
+use self::lent::{Lent, in_time};
 
 pub use options::PostgresOptions;
 
@@ -53,13 +56,13 @@ impl PostgresStore {
     /// or refuses the user, [`ErrorKind::Unsupported`] if a newer version of this crate made the tables.
     pub async fn open(options: &PostgresOptions) -> Result<Self> {
         let place = options.place();
-        let failed = |error| failure("open the store", error).with_context("database", &place);
         let pool = options.pool().await.map_err(|error| error.with_context("database", &place))?;
         schema::migrate(&pool, options.schema(), &place).await?;
-        let revision = schema::meta(&pool).await.map_err(failed)?.revision;
-        let newest = watch::Sender::new(revision);
-        let limits = StoreLimits::default();
+        let (newest, limits) = (watch::Sender::default(), StoreLimits::default());
         let shared = Arc::new(Shared { place, pool, newest, limits, keep: options.keep() });
+        let meta = shared.meta("open the store").await;
+        let meta = meta.map_err(|error| error.with_context("database", &shared.place))?;
+        shared.tell(meta.revision);
         listen::start(&shared, options.schema()).await?;
         Ok(Self { shared })
     }
@@ -83,6 +86,26 @@ impl fmt::Debug for Shared {
 }
 
 impl Shared {
+    /// Does something with a connection, in time.
+    async fn with<T>(
+        &self,
+        operation: &'static str,
+        work: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+    ) -> Result<T> {
+        let whole = async {
+            let mut connection = Lent::from(&self.pool, operation).await?;
+            let outcome = work(&mut connection).await;
+            connection.settle();
+            outcome.map_err(|error| failure(operation, error))
+        };
+        in_time(operation, whole).await
+    }
+
+    /// Where the store stands.
+    async fn meta(&self, operation: &'static str) -> Result<schema::Meta> {
+        self.with(operation, schema::meta).await
+    }
+
     /// Tells readers in this process of a commit.
     fn tell(&self, revision: Revision) {
         self.newest.send_if_modified(|newest| {
@@ -181,44 +204,52 @@ impl Store for PostgresStore {
     }
 
     async fn get(&self, key: &DocumentKey) -> Result<Option<Document>> {
-        let row = sqlx::query("SELECT * FROM document WHERE kind = $1 AND parent = $2 AND name = $3")
-            .bind(&key.kind)
-            .bind(&key.parent)
-            .bind(&key.name)
-            .fetch_optional(&self.shared.pool)
-            .await;
-        row.and_then(|row| row.as_ref().map(document).transpose())
-            .map_err(|error| failure("read a document", error).with_context("document", key))
+        let read = async |connection: &mut PgConnection| {
+            let row = sqlx::query("SELECT * FROM document WHERE kind = $1 AND parent = $2 AND name = $3")
+                .bind(&key.kind)
+                .bind(&key.parent)
+                .bind(&key.name)
+                .fetch_optional(connection)
+                .await?;
+            row.as_ref().map(document).transpose()
+        };
+        let outcome = self.shared.with("read a document", read).await;
+        outcome.map_err(|error| error.with_context("document", key))
     }
 
     async fn list(&self, options: &ListOptions) -> Result<Page> {
-        list::page(&self.shared.pool, options, self.shared.limits.page(options))
-            .await
-            .map_err(|error| failure("list documents", error).with_context("kind", &options.kind))
+        let limit = self.shared.limits.page(options);
+        let page = async |connection: &mut PgConnection| list::page(connection, options, limit).await;
+        let outcome = self.shared.with("list documents", page).await;
+        outcome.map_err(|error| error.with_context("kind", &options.kind))
     }
 
     async fn commit(&self, txn: Txn) -> Result<Revision> {
+        const OPERATION: &str = "commit a transaction";
         self.shared.limits.check(&txn)?;
         check_texts(&txn)?;
         let shared = Arc::clone(&self.shared);
         // In a task of its own: a caller that goes away leaves the commit done or not done, and readers are told.
         let commit = tokio::spawn(async move {
-            let revision = write::commit(&shared.pool, txn, shared.keep).await?;
+            let revision = in_time(OPERATION, async {
+                let mut connection = Lent::from(&shared.pool, OPERATION).await?;
+                let outcome = write::commit(&mut connection, txn, shared.keep).await;
+                connection.settle();
+                outcome
+            });
+            let revision = revision.await?;
             shared.tell(revision);
             Ok(revision)
         });
-        commit
-            .await
-            .map_err(|error| Error::new(ErrorKind::Internal, "commit a transaction").with_source(error))?
+        commit.await.map_err(|error| Error::new(ErrorKind::Internal, OPERATION).with_source(error))?
     }
 
     async fn revision(&self) -> Result<Revision> {
-        let meta = schema::meta(&self.shared.pool).await;
-        Ok(meta.map_err(|error| failure("read the revision", error))?.revision)
+        Ok(self.shared.meta("read the revision").await?.revision)
     }
 
     async fn watch(&self, from: Revision) -> Result<ChangeStream> {
-        let meta = schema::meta(&self.shared.pool).await.map_err(|error| failure("watch the feed", error))?;
+        let meta = self.shared.meta("watch the feed").await?;
         if from < meta.floor {
             return Err(feed::compacted(meta.floor));
         }
@@ -229,6 +260,7 @@ impl Store for PostgresStore {
     }
 
     async fn compact(&self, up_to: Revision) -> Result<()> {
-        write::compact(&self.shared.pool, up_to).await.map_err(|error| failure("compact the feed", error))
+        let compact = async |connection: &mut PgConnection| write::compact(connection, up_to).await;
+        self.shared.with("compact the feed", compact).await
     }
 }

@@ -23,6 +23,8 @@ pub use link::Link;
 
 /// PostgreSQL refuses to run as root; this user owns nothing.
 const NOBODY: u32 = 65534;
+/// What a test needs, all of one version.
+const PROGRAMS: [&str; 4] = ["initdb", "postgres", "pg_isready", "createdb"];
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server that runs.
@@ -178,8 +180,6 @@ fn programs() -> Result<PathBuf> {
     folders.sort();
     let found = std::env::split_paths(&path)
         .chain(folders.into_iter().rev())
-        .find(|folder| folder.join("initdb").is_file() && folder.join("postgres").is_file());
-    found.context(
-        "PostgreSQL's programs initdb and postgres are not here; install them: apt-get install postgresql",
-    )
+        .find(|folder| PROGRAMS.iter().all(|program| folder.join(program).is_file()));
+    found.context("PostgreSQL's programs are not here; install them: apt-get install postgresql")
 }

@@ -68,12 +68,16 @@ async fn pass(client: TcpStream, port: u16, mut open: watch::Receiver<bool>) {
     };
     tokio::select! {
         () = both => {}
-        _ = open.wait_for(|open| !open) => {
+        () = until_cut(open.clone()) => {
             // The sockets stay open and silent until the way is given up.
             let _held = (from_client, to_client, from_server, to_server);
             let _ = open.wait_for(|_| false).await;
         }
     }
+}
+
+async fn until_cut(mut open: watch::Receiver<bool>) {
+    let _ = open.wait_for(|open| !open).await;
 }
 
 /// Holds a connection that leads nowhere.

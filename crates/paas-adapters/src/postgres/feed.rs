@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use paas_core::port::{Change, Document, DocumentKey, FeedSource, Revision};
 use paas_core::{Error, ErrorKind, Result};
 use sqlx::Row as _;
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgConnection, PgRow};
 
-use super::{Shared, failure, from_sql, schema_number, to_sql};
+use super::lent::snapshot;
+use super::{Shared, from_sql, schema_number, to_sql};
 
 pub(super) fn compacted(floor: Revision) -> Error {
     Error::new(ErrorKind::Compacted, "read the feed").with_context("floor", floor)
@@ -34,9 +35,8 @@ fn change(row: &PgRow) -> sqlx::Result<Change> {
 #[async_trait]
 impl FeedSource for Shared {
     async fn read(&self, after: Revision, limit: usize) -> Result<Vec<Change>> {
-        let read = async {
-            let mut transaction =
-                self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let read = async |connection: &mut PgConnection| {
+            let mut transaction = snapshot(connection).await?;
             let row = sqlx::query("SELECT floor FROM meta").fetch_one(&mut *transaction).await?;
             let floor = from_sql(row.try_get(0)?);
             // Whole commits: up to the end of the commit in which the limit falls.
@@ -53,7 +53,7 @@ impl FeedSource for Shared {
             transaction.commit().await?;
             Ok((floor, rows.iter().map(change).collect::<sqlx::Result<Vec<_>>>()?))
         };
-        let (floor, changes) = read.await.map_err(|error| failure("read the feed", error))?;
+        let (floor, changes) = self.with("read the feed", read).await?;
         if after < floor { Err(compacted(floor)) } else { Ok(changes) }
     }
 }

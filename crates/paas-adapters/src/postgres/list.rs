@@ -1,9 +1,10 @@
 //! Lists of documents, from indexes.
 
 use paas_core::port::{ListOptions, Page};
-use sqlx::postgres::PgPool;
+use sqlx::postgres::PgConnection;
 use sqlx::{Postgres, QueryBuilder, Row as _};
 
+use super::lent::snapshot;
 use super::{document, from_sql};
 
 /// The text after every text that begins with `prefix`, in bytewise order.
@@ -12,9 +13,13 @@ fn after_prefix(prefix: &str) -> String {
 }
 
 /// A page and the revision that it shows, from one snapshot.
-pub(super) async fn page(pool: &PgPool, options: &ListOptions, limit: usize) -> sqlx::Result<Page> {
+pub(super) async fn page(
+    connection: &mut PgConnection,
+    options: &ListOptions,
+    limit: usize,
+) -> sqlx::Result<Page> {
     let mut query = query(options, limit);
-    let mut transaction = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let mut transaction = snapshot(connection).await?;
     let meta = sqlx::query("SELECT revision FROM meta").fetch_one(&mut *transaction).await?;
     let rows = query.build().fetch_all(&mut *transaction).await?;
     transaction.commit().await?;

@@ -9,7 +9,8 @@ use paas_core::port::Revision;
 use sqlx::postgres::PgListener;
 use tokio::time::{sleep, timeout};
 
-use super::{Shared, failure, schema};
+use super::lent::in_time;
+use super::{Shared, failure};
 
 /// How long nothing is heard before the newest revision is asked for: a connection may be dead without a sign.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -61,7 +62,7 @@ async fn follow(store: Weak<Shared>, channel: String, first: PgListener) {
             // Nothing for a while, on a connection that may be dead: what it did not tell is asked for.
             Err(_) => {
                 if let Err(error) = ask(&shared).await {
-                    tracing::debug!("failed to ask for the newest commit: {error}");
+                    tracing::debug!("{}", error.report());
                     listener = None;
                 }
             }
@@ -76,8 +77,8 @@ async fn follow(store: Weak<Shared>, channel: String, first: PgListener) {
     }
 }
 
-async fn ask(shared: &Shared) -> sqlx::Result<()> {
-    let meta = schema::meta(&shared.pool).await?;
+async fn ask(shared: &Shared) -> Result<()> {
+    let meta = shared.meta("ask for the newest commit").await?;
     shared.tell(meta.revision);
     Ok(())
 }
@@ -85,10 +86,10 @@ async fn ask(shared: &Shared) -> sqlx::Result<()> {
 /// Listens again, then asks for what was missed.
 async fn again(shared: &Shared, channel: &str) -> Option<PgListener> {
     let attempt = async {
-        let listener = listen(shared, channel).await?;
+        let listener = listen(shared, channel).await.map_err(|error| failure("listen for commits", error))?;
         ask(shared).await?;
         Ok(listener)
     };
-    let outcome: sqlx::Result<PgListener> = attempt.await;
-    outcome.inspect_err(|error| tracing::debug!("failed to listen for commits: {error}")).ok()
+    let outcome: Result<PgListener> = in_time("listen for commits", attempt).await;
+    outcome.inspect_err(|error| tracing::debug!("{}", error.report())).ok()
 }

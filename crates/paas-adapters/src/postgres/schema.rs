@@ -2,7 +2,7 @@
 
 use paas_core::port::Revision;
 use paas_core::{Error, ErrorKind, Result};
-use sqlx::postgres::PgPool;
+use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{failure, from_sql};
@@ -61,8 +61,8 @@ pub(super) struct Meta {
     pub(super) floor: Revision,
 }
 
-pub(super) async fn meta(pool: &PgPool) -> sqlx::Result<Meta> {
-    let row = sqlx::query("SELECT revision, floor FROM meta").fetch_one(pool).await?;
+pub(super) async fn meta(connection: &mut PgConnection) -> sqlx::Result<Meta> {
+    let row = sqlx::query("SELECT revision, floor FROM meta").fetch_one(connection).await?;
     Ok(Meta { revision: from_sql(row.try_get(0)?), floor: from_sql(row.try_get(1)?) })
 }
 

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 
 use paas_core::port::{DocumentKey, Expect, Revision, Txn, Write};
 use paas_core::{Error, Result};
-use sqlx::postgres::PgPool;
-use sqlx::{PgConnection, Row as _};
+use sqlx::{Connection as _, PgConnection, Row as _};
 
 use super::{failure, from_sql, to_sql};
 
@@ -18,10 +17,11 @@ struct Existing {
     modified: Revision,
 }
 
-pub(super) async fn commit(pool: &PgPool, txn: Txn, keep: i64) -> Result<Revision> {
+pub(super) async fn commit(connection: &mut PgConnection, txn: Txn, keep: i64) -> Result<Revision> {
     // Each statement sees what was committed before it, so that nothing is looked at before the lock is held. A transaction
     // that is dropped rolls back.
-    let mut transaction = pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await.map_err(failed)?;
+    let mut transaction =
+        connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await.map_err(failed)?;
     let current = lock(&mut transaction).await.map_err(failed)?;
     let existing = existing(&mut transaction, &txn).await.map_err(failed)?;
     for expect in &txn.expect {
@@ -235,8 +235,8 @@ async fn give_up(connection: &mut PgConnection, up_to: i64) -> sqlx::Result<()> 
     Ok(())
 }
 
-pub(super) async fn compact(pool: &PgPool, up_to: Revision) -> sqlx::Result<()> {
-    let mut transaction = pool.begin().await?;
+pub(super) async fn compact(connection: &mut PgConnection, up_to: Revision) -> sqlx::Result<()> {
+    let mut transaction = connection.begin().await?;
     lock(&mut transaction).await?;
     give_up(&mut transaction, to_sql(up_to)).await?;
     transaction.commit().await

@@ -6,8 +6,8 @@ use paas_core::action::{
     AddCluster, ClusterChange, ClusterState, Deploy, NewCluster, NewEnv, PageOptions, UpdateCluster,
 };
 use paas_core::engine::Platform;
-use paas_core::memory::{MemoryKeyRing, SimulatedCluster, SimulatedDriver};
-use paas_core::port::{ListOptions, SecretValue, Store};
+use paas_core::memory::{MemoryKeyRing, SimulatedDriver};
+use paas_core::port::{ListOptions, Runtime as _, SecretValue};
 use paas_core::{ClusterName, ErrorKind};
 use serde_json::{Value, json};
 

@@ -67,7 +67,8 @@ async fn open_store(options: &ServerArgs, directory: &Directory) -> Result<Arc<d
 /// Puts the platform together in `directory`, with `arounds` around its ports.
 pub async fn open(options: &ServerArgs, directory: &Directory, arounds: Arounds) -> Result<Parts> {
     let store = (arounds.store)(open_store(options, directory).await?);
-    let key_ring: Arc<dyn KeyRing> = Arc::new(KeyFile::open(options.key_file.clone().unwrap_or_else(|| directory.join("keys.json")))?);
+    let key_ring: Arc<dyn KeyRing> =
+        Arc::new(KeyFile::open(options.key_file.clone().unwrap_or_else(|| directory.join("keys.json")))?);
     let mut machine = None;
     let (registry, cluster): (Arc<dyn Registry>, Option<ClusterPorts>) = match options.backend {
         Backend::None => (Arc::new(OciImages::default()), None),
