@@ -23,6 +23,8 @@ pub enum Need {
     Subids,
     /// Debian's `docker-registry`, a registry that is not ours.
     DockerRegistry,
+    /// PostgreSQL's server, `initdb` and `postgres`.
+    Postgres,
     /// A static C library, for the sample's binary.
     StaticLibc,
     /// Python with `venv`, for schemathesis.
@@ -30,7 +32,8 @@ pub enum Need {
 }
 
 /// Every need of `cargo xtask test`.
-pub const TEST: [Need; 4] = [Need::StaticLibc, Need::Subids, Need::DockerRegistry, Need::PythonVenv];
+pub const TEST: [Need; 5] =
+    [Need::StaticLibc, Need::Subids, Need::DockerRegistry, Need::Postgres, Need::PythonVenv];
 
 impl Need {
     /// What it is, in words.
@@ -40,6 +43,7 @@ impl Need {
             Self::OrdinaryUser => "root, to become an ordinary user",
             Self::Subids => "newuidmap and newgidmap",
             Self::DockerRegistry => "docker-registry",
+            Self::Postgres => "PostgreSQL's server (initdb, postgres)",
             Self::StaticLibc => "a static C library (libc.a)",
             Self::PythonVenv => "python3 with venv",
         }
@@ -52,6 +56,9 @@ impl Need {
             Self::OrdinaryUser => "some tests run the platform as a user without rights",
             Self::Subids => "containers of an ordinary user get their user ids from it",
             Self::DockerRegistry => "images are pulled from a registry that is not ours",
+            Self::Postgres => {
+                "several servers share a store in PostgreSQL, and the tests start one of their own"
+            }
             Self::StaticLibc => "the sample's image holds one static binary and nothing else",
             Self::PythonVenv => "schemathesis fuzzes the REST interface",
         }
@@ -63,6 +70,7 @@ impl Need {
             Self::Root | Self::OrdinaryUser => is_root(),
             Self::Subids => on_path("newuidmap").is_some() && on_path("newgidmap").is_some(),
             Self::DockerRegistry => on_path("docker-registry").is_some(),
+            Self::Postgres => has_postgres(),
             Self::StaticLibc => has_static_libc(),
             Self::PythonVenv => debian_python().is_some(),
         }
@@ -74,6 +82,7 @@ impl Need {
             Self::Root | Self::OrdinaryUser => None,
             Self::Subids => Some("uidmap"),
             Self::DockerRegistry => Some("docker-registry"),
+            Self::Postgres => Some("postgresql"),
             Self::StaticLibc => Some("libc6-dev"),
             Self::PythonVenv => Some("python3-venv"),
         }
@@ -136,6 +145,13 @@ pub fn on_path(name: &str) -> Option<PathBuf> {
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
         .map(|folder| folder.join(name))
         .find(|candidate| candidate.is_file())
+}
+
+/// On the path, or where Debian keeps it by version.
+fn has_postgres() -> bool {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    on_path("initdb").is_some()
+        || versions.into_iter().any(|version| version.path().join("bin/initdb").is_file())
 }
 
 fn has_static_libc() -> bool {

@@ -8,6 +8,7 @@
 
 mod app;
 mod audit;
+mod cluster;
 mod config;
 mod control;
 mod delete;
@@ -37,6 +38,10 @@ use crate::port::{DocumentKey, Permission, Revision, Scope, SecretValue};
 
 pub use app::{AppInfo, CreateApp, GetApp, ListApps, ListStatus, NewApp, Status};
 pub use audit::{AuditPage, ReadAudit};
+pub use cluster::{
+    AddCluster, ClusterChange, ClusterState, ClusterView, GetCluster, ListClusters, NewCluster,
+    RemoveCluster, UpdateCluster,
+};
 pub use config::{
     ConfigChange, ConfigItem, ConfigSummary, ConfigView, ConfigWritten, GetConfig, ListConfigHistory,
     RevokeSecret, SecretView, SetConfig, SetSecret, UnsetSecret,

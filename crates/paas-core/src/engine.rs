@@ -7,6 +7,7 @@
 
 mod builder;
 mod canonical;
+mod clusters;
 mod collection;
 mod conditions;
 mod deletion;
@@ -25,13 +26,15 @@ mod status;
 
 pub use builder::{PlatformBuilder, Settings};
 pub use canonical::canonical_json;
+pub use clusters::ClusterSet;
+pub(crate) use clusters::open_request;
 pub use collection::{Changes, Collections, Record, Records, Stored};
 pub use conditions::{Condition, Conditions, Subject};
 pub use deletion::remove_documents;
 pub use documents::{
-    AppEnvRecord, AppRecord, ConfigRecord, Deleting, EventKind, EventRecord, Grant, Offline, RequestRecord,
-    Revoked, RolloutRecord, RoutesRecord, RunRecord, ScaleRecord, SecretRecord, TemplateRecord, TrackRecord,
-    number_name,
+    AppEnvRecord, AppRecord, ClusterRecord, ConfigRecord, Deleting, EventKind, EventRecord, Grant, Offline,
+    RequestRecord, Revoked, RolloutRecord, RoutesRecord, RunRecord, ScaleRecord, SecretRecord,
+    TemplateRecord, TrackRecord, number_name,
 };
 pub use events::EventLog;
 pub use history::prune;

@@ -13,6 +13,7 @@
 mod authorizer;
 mod clock;
 mod cluster;
+mod driver;
 mod exec;
 mod faults;
 mod images;
@@ -29,6 +30,7 @@ pub mod sim;
 pub use authorizer::MemoryAuthorizer;
 pub use clock::TokioClock;
 pub use cluster::{ClusterSnapshot, Ending, Refusal, Served, SetSnapshot, SimulatedCluster};
+pub use driver::SimulatedDriver;
 pub use exec::SimulatedExec;
 pub use faults::{FaultAction, Faults};
 pub use images::{Image, Images};

@@ -4,6 +4,7 @@ mod answer;
 mod app;
 mod audit;
 mod auth;
+mod cluster;
 mod config;
 mod document;
 mod env;
@@ -48,7 +49,15 @@ fn routes() -> Routes {
         event::routes,
     ]
     .into_iter()
-    .chain([logs::routes, exec::routes, run::routes, grant::routes, audit::routes, token::routes])
+    .chain([
+        cluster::routes,
+        logs::routes,
+        exec::routes,
+        run::routes,
+        grant::routes,
+        audit::routes,
+        token::routes,
+    ])
     .chain([health::routes as fn(Routes) -> Routes]);
     groups.fold(Routes::default(), |routes, group| group(routes))
 }

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod change;
+pub mod cluster;
 pub mod exec;
 pub mod grant;
 pub mod page;

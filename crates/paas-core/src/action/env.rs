@@ -55,14 +55,14 @@ pub struct EnvChange {
     pub strategy: Option<StrategySpec>,
 }
 
-fn check_clusters(work: &Work<'_>, targets: &[Target]) -> Result<()> {
-    let known = work.services().clusters();
+async fn check_clusters(work: &Work<'_>, targets: &[Target]) -> Result<()> {
+    let known = work.cluster_names().await?;
     let faults: Vec<Fault> = targets
         .iter()
         .enumerate()
-        .filter(|(_, target)| !known.contains_key(&target.cluster))
+        .filter(|(_, target)| !known.contains(&target.cluster))
         .map(|(i, target)| {
-            let names: Vec<&str> = known.keys().map(AsRef::as_ref).collect();
+            let names: Vec<&str> = known.iter().map(AsRef::as_ref).collect();
             Fault::new(
                 format!("targets[{i}].cluster"),
                 format!("there is no cluster {}; there is {}", target.cluster, names.join(", ")),
@@ -117,9 +117,13 @@ impl Action for CreateEnv {
         work.org(&self.org).await?;
         let mut targets = self.new.targets.clone();
         if targets.is_empty() {
-            let mut clusters = work.services().clusters().keys();
-            match (clusters.next(), clusters.next()) {
-                (Some(only), None) => targets.push(Target::new(only.clone())),
+            let clusters = work.cluster_names().await?;
+            match clusters.iter().collect::<Vec<_>>()[..] {
+                [only] => targets.push(Target::new(only.clone())),
+                [] => {
+                    return Err(Error::new(ErrorKind::Conflict, "create an environment")
+                        .with_remedy("The platform has no cluster yet: add one first."));
+                }
                 _ => {
                     return Err(Error::invalid(
                         "create an environment",
@@ -128,7 +132,7 @@ impl Action for CreateEnv {
                 }
             }
         }
-        check_clusters(work, &targets)?;
+        check_clusters(work, &targets).await?;
         let env = Environment {
             org: self.org.clone(),
             name: self.new.name.clone(),
@@ -182,7 +186,7 @@ impl Action for UpdateEnv {
     async fn run(&self, work: &mut Work<'_>) -> Result<Self::Output> {
         let mut env = work.env(&self.env).await?;
         if let Some(targets) = &self.change.targets {
-            check_clusters(work, targets)?;
+            check_clusters(work, targets).await?;
             let left: Vec<&str> = env
                 .value
                 .targets

@@ -64,7 +64,7 @@ impl Action for GrantRole {
         match &self.scope {
             Scope::Platform => {}
             Scope::Cluster { cluster } => {
-                if !work.services().clusters().contains_key(cluster) {
+                if !work.knows_cluster(cluster).await? {
                     return Err(Error::not_found("cluster", cluster));
                 }
             }

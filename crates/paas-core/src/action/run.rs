@@ -78,8 +78,9 @@ impl Action for RunCommand {
                 .with_remedy("Wait until some have ended, or stop them."));
         }
         let env = work.env(&self.at.env_ref()).await?;
+        let clusters = work.services().clusters();
         let runs = |target: &&crate::model::Target| {
-            let ports = work.services().clusters().get(&target.cluster);
+            let ports = clusters.get(&target.cluster);
             ports.is_some_and(|ports| ports.runtime.capabilities().runs)
         };
         let Some(target) = env.value.targets.iter().find(runs) else {

@@ -1,19 +1,19 @@
 //! What an action works with: guarded reads, and the changes that it prepares.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
 
 use super::{ListPage, PageOptions, Versioned};
 use crate::engine::{
-    AppEnvRecord, AppRecord, Changes, Collections, EventKind, EventRecord, Record, RolloutView, Services,
-    Stored,
+    AppEnvRecord, AppRecord, Changes, ClusterRecord, Collections, EventKind, EventRecord, Record,
+    RolloutView, Services, Stored,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Environment, Organization};
-use crate::name::{AppEnv, AppRef, EnvRef, OrgName};
-use crate::port::{AccessRequest, Decision, DocumentKey, Expect, Permission, Revision, Scope};
+use crate::name::{AppEnv, AppRef, ClusterName, EnvRef, OrgName};
+use crate::port::{AccessRequest, Decision, DocumentKey, Expect, ListOptions, Permission, Revision, Scope};
 use crate::tenancy::Actor;
 
 /// What an action works with.
@@ -107,6 +107,26 @@ impl<'a> Work<'a> {
             );
         }
         self.changes.create(value)
+    }
+
+    /// The clusters that there are: those that the platform was built with, and those that were added, open or not.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn cluster_names(&self) -> Result<BTreeSet<ClusterName>> {
+        let added = self.collections().all::<ClusterRecord>(ListOptions::default()).await?;
+        let added = added.into_iter().map(|record| record.value.name);
+        Ok(self.services.built_in_clusters().into_iter().chain(added).collect())
+    }
+
+    /// Whether there is such a cluster, open or not.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn knows_cluster(&self, cluster: &ClusterName) -> Result<bool> {
+        let key = ClusterRecord::key_of(cluster);
+        Ok(self.services.is_built_in(cluster)
+            || self.collections().get::<ClusterRecord>(&key).await?.is_some())
     }
 
     /// An organisation.

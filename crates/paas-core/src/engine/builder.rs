@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex};
 
 use futures::future::BoxFuture;
 
+use super::clusters::Clusters;
 use super::{Changes, Collections, EventLog, Grant, LeaseOptions, Platform, Services, Stored};
 use crate::action::{AuditTrail, Denials};
 use crate::clock::{Clock, Ids, RandomIds, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory;
 use crate::name::ClusterName;
-use crate::port::{Admission, Authorizer, ClusterPorts, KeyRing, Registry, Role, Scope, Store};
+use crate::port::{Admission, Authorizer, ClusterPorts, Driver, KeyRing, Registry, Role, Scope, Store};
 use crate::tenancy::{Actor, RoleAuthorizer};
 
 /// Bounds and times of a platform.
@@ -39,6 +40,7 @@ impl Default for Settings {
 pub struct PlatformBuilder {
     store: Option<Arc<dyn Store>>,
     clusters: BTreeMap<ClusterName, ClusterPorts>,
+    drivers: BTreeMap<String, Arc<dyn Driver>>,
     registry: Option<Arc<dyn Registry>>,
     key_ring: Option<Arc<dyn KeyRing>>,
     authorizer: Option<Arc<dyn Authorizer>>,
@@ -56,6 +58,7 @@ impl PlatformBuilder {
         Self {
             store: None,
             clusters: BTreeMap::new(),
+            drivers: BTreeMap::new(),
             registry: None,
             key_ring: None,
             authorizer: None,
@@ -76,10 +79,17 @@ impl PlatformBuilder {
         self
     }
 
-    /// Adds a cluster, in place of one of the same name. At least one is needed.
+    /// Adds a cluster, in place of one of the same name. At least one is needed, or a driver.
     #[must_use]
     pub fn cluster(mut self, name: ClusterName, ports: ClusterPorts) -> Self {
         self.clusters.insert(name, ports);
+        self
+    }
+
+    /// What opens clusters that are added at run time, in place of one of the same kind.
+    #[must_use]
+    pub fn driver(mut self, driver: Arc<dyn Driver>) -> Self {
+        self.drivers.insert(driver.kind().to_owned(), driver);
         self
     }
 
@@ -169,8 +179,11 @@ impl PlatformBuilder {
             Err(Error::new(ErrorKind::Invalid, format!("build a platform without a {what}"))
                 .with_remedy(remedy))
         };
-        if self.clusters.is_empty() {
-            return missing("cluster", "Add one with `cluster`, or begin with `Platform::in_memory`.");
+        if self.clusters.is_empty() && self.drivers.is_empty() {
+            return missing(
+                "cluster",
+                "Add one with `cluster`, a `driver` that opens others, or begin with `Platform::in_memory`.",
+            );
         }
         let Some(registry) = self.registry else {
             return missing("registry", "Add one with `registry`, or begin with `Platform::in_memory`.");
@@ -181,7 +194,7 @@ impl PlatformBuilder {
         let services = Arc::new(Services {
             collections: Collections::new(Arc::clone(&store)),
             store,
-            clusters: self.clusters,
+            clusters: Clusters::new(self.clusters, self.drivers),
             registry,
             key_ring,
             authorizer,

@@ -5,6 +5,7 @@
 //! | `org` | | `ORG` | [`Organization`](crate::model::Organization) |
 //! | `env` | `ORG` | `ENV` | [`Environment`](crate::model::Environment) |
 //! | `app` | `ORG` | `APP` | [`AppRecord`] |
+//! | `cluster` | | `CLUSTER` | [`ClusterRecord`] |
 //! | `grant` | actor | scope | [`Grant`] |
 //! | `app_env` | `ORG/ENV` | `APP` | [`AppEnvRecord`] |
 //! | `scale` | `ORG/ENV/APP` | `COMPONENT` | [`ScaleRecord`] |
@@ -26,6 +27,7 @@
 //! Numbers in names are padded with zeros to [`NUMBER_WIDTH`] digits, so that lists come in their order.
 
 mod app;
+mod cluster;
 mod config;
 mod event;
 mod release;
@@ -35,6 +37,7 @@ mod run;
 mod tenant;
 
 pub use app::{AppEnvRecord, AppRecord, Deleting, Offline, RoutesRecord, ScaleRecord, TemplateRecord};
+pub use cluster::ClusterRecord;
 pub use config::{ConfigRecord, Revoked, SecretRecord};
 pub use event::{EventKind, EventRecord};
 pub use request::RequestRecord;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::clusters::Follower;
 use super::reconcile::Reconcilers;
 use super::{PlatformBuilder, SecretResolver, Services, Session};
 use crate::error::Result;
@@ -18,6 +19,8 @@ use crate::tenancy::Actor;
 pub struct Platform {
     services: Arc<Services>,
     reconcilers: Option<Arc<Reconcilers>>,
+    /// Keeps the set of clusters as it was declared.
+    _follower: Option<Arc<Follower>>,
 }
 
 impl Platform {
@@ -35,13 +38,15 @@ impl Platform {
     }
 
     pub(super) async fn start(services: Arc<Services>, active: bool) -> Result<Self> {
+        // The clusters first, so that reconcilers find them.
+        let follower = Follower::start(&services).await?.map(Arc::new);
         let reconcilers = if active {
             let lease = services.settings().lease.clone();
             Some(Arc::new(Reconcilers::start(Arc::clone(&services), lease).await?))
         } else {
             None
         };
-        Ok(Self { services, reconcilers })
+        Ok(Self { services, reconcilers, _follower: follower })
     }
 
     /// What `actor` may do with the platform.

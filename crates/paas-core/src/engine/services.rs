@@ -1,23 +1,25 @@
 //! What actions and reconcilers share.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::clusters::{ClusterSet, Clusters};
 use super::{Collections, Conditions, EventLog, Settings};
 use crate::action::{AuditTrail, Denials};
 use crate::clock::{Clock, Ids};
+use crate::error::{Error, Fault, Result};
 use crate::name::ClusterName;
-use crate::port::{Admission, Authorizer, ClusterPorts, KeyRing, Registry, Store};
+use crate::port::{Admission, Authorizer, Driver, KeyRing, Registry, Store};
 
 /// What a platform is made of.
 pub struct Services {
     pub(super) store: Arc<dyn Store>,
     pub(super) collections: Collections,
-    pub(super) clusters: BTreeMap<ClusterName, ClusterPorts>,
+    pub(super) clusters: Clusters,
     pub(super) registry: Arc<dyn Registry>,
     pub(super) key_ring: Arc<dyn KeyRing>,
     pub(super) authorizer: Arc<dyn Authorizer>,
@@ -44,8 +46,41 @@ impl Services {
         &self.collections
     }
 
-    /// The ports of each cluster.
-    pub fn clusters(&self) -> &BTreeMap<ClusterName, ClusterPorts> {
+    /// The ports of each cluster that is open now.
+    pub fn clusters(&self) -> ClusterSet {
+        self.clusters.now()
+    }
+
+    /// Whether a cluster is one that the platform was built with, rather than one that was added.
+    pub fn is_built_in(&self, cluster: &ClusterName) -> bool {
+        self.clusters.is_built_in(cluster)
+    }
+
+    /// Why a cluster that was added could not be opened.
+    pub fn cluster_failure(&self, cluster: &ClusterName) -> Option<String> {
+        self.clusters.failure(cluster)
+    }
+
+    /// What opens clusters of a kind.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), naming the kinds that there are.
+    pub fn driver(&self, kind: &str) -> Result<Arc<dyn Driver>> {
+        let drivers = self.clusters.drivers();
+        drivers.get(kind).cloned().ok_or_else(|| {
+            let known: Vec<&str> = drivers.keys().map(String::as_str).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let message = format!("is {kind:?}; the kinds that this platform can add: {known}");
+            Error::invalid("find the driver of a cluster", vec![Fault::new("kind", message)])
+        })
+    }
+
+    /// The clusters that the platform was built with, in order.
+    pub fn built_in_clusters(&self) -> Vec<ClusterName> {
+        self.clusters.built_in().cloned().collect()
+    }
+
+    pub(super) fn cluster_registry(&self) -> &Clusters {
         &self.clusters
     }
 
@@ -128,7 +163,7 @@ impl fmt::Debug for Services {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Services")
             .field("installation", &self.installation)
-            .field("clusters", &self.clusters.keys().collect::<Vec<_>>())
+            .field("clusters", &self.clusters)
             .finish_non_exhaustive()
     }
 }

@@ -1,14 +1,17 @@
-//! A cluster, opened: the ports of one place to run.
+//! Clusters: the ports of one place to run, and how one that is added at run time is opened.
 
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{Exec, Logs, Router, Runtime};
-use crate::error::Result;
+use crate::error::{Fault, Result};
 use crate::model::SecretRef;
-use crate::name::AppEnv;
+use crate::name::{AppEnv, ClusterName};
 
 /// The ports of one cluster.
 #[derive(Debug, Clone)]
@@ -56,4 +59,58 @@ impl fmt::Debug for SecretValue {
 pub trait SecretSource: fmt::Debug + Send + Sync + 'static {
     /// The value of a secret of an application in an environment.
     async fn reveal(&self, at: &AppEnv, secret: &SecretRef) -> Result<SecretValue>;
+}
+
+/// A cluster that is to be opened.
+#[derive(Debug, Clone)]
+pub struct OpenCluster {
+    /// What the platform calls it.
+    pub name: ClusterName,
+    /// The identity of the installation, on every object that is made anywhere.
+    pub installation: String,
+    /// What the driver's schema describes.
+    pub config: Value,
+    /// What gives access to it, such as a kubeconfig.
+    pub credentials: Option<SecretValue>,
+    /// Where its runtime gets the values of secrets.
+    pub secrets: Arc<dyn SecretSource>,
+}
+
+/// What a cluster tells of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ClusterReport {
+    /// The version of what runs there.
+    pub version: Option<String>,
+    /// What it cannot do, in sentences for people; empty if nothing is missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limitations: Vec<String>,
+}
+
+/// Opens clusters of one kind.
+///
+/// # Contract
+/// - [`Driver::validate`] finds every fault of a configuration that shows without reaching the cluster, with its path.
+/// - [`Driver::open`] does not wait for the cluster: one that cannot be reached is opened, its calls fail with
+///   [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), and they work as soon as it is there. It fails only for a
+///   configuration or credentials that can never work.
+/// - [`Driver::probe`] reaches the cluster, changes nothing there, and fails if the platform could not work there: with
+///   [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if it cannot be reached,
+///   [`ErrorKind::Denied`](crate::ErrorKind::Denied) if the credentials do not suffice, naming what is missing.
+/// - Neither credentials nor anything of them is in any error or report.
+#[async_trait]
+pub trait Driver: fmt::Debug + Send + Sync + 'static {
+    /// The kind of its clusters, as users write it, such as `kubernetes`.
+    fn kind(&self) -> &str;
+
+    /// What a configuration may hold, as a JSON schema.
+    fn schema(&self) -> Value;
+
+    /// Appends every fault of a configuration; paths begin at `config` or `credentials`.
+    fn validate(&self, config: &Value, credentials: Option<&SecretValue>, faults: &mut Vec<Fault>);
+
+    /// The ports of a cluster.
+    async fn open(&self, cluster: &OpenCluster) -> Result<ClusterPorts>;
+
+    /// Whether the platform can work there.
+    async fn probe(&self, cluster: &OpenCluster) -> Result<ClusterReport>;
 }

@@ -23,6 +23,8 @@
 //! | `audit.read` | viewer | seeing the audit trail |
 //! | `role.read` | viewer | seeing who has which role |
 //! | `role.grant` | owner | granting and revoking the roles viewer, developer and owner |
+//! | `cluster.read` | viewer | seeing which clusters there are |
+//! | `cluster.write` | platform administrator | adding, changing and removing clusters |
 //! | `platform.administer` | platform administrator | granting and revoking the role of platform administrator |
 //!
 //! A role on a scope counts for everything inside it: the platform contains all, an organisation its environments
@@ -90,6 +92,10 @@ permissions! {
     ROLE_READ = "role.read", Viewer;
     /// Granting and revoking roles below that of platform administrator.
     ROLE_GRANT = "role.grant", Owner;
+    /// Seeing which clusters there are.
+    CLUSTER_READ = "cluster.read", Viewer;
+    /// Adding, changing and removing clusters.
+    CLUSTER_WRITE = "cluster.write", PlatformAdmin;
     /// Granting and revoking the role of platform administrator.
     PLATFORM_ADMINISTER = "platform.administer", PlatformAdmin;
 }

@@ -6,6 +6,7 @@
     reason = "tests may panic, and their stacks are large enough"
 )]
 
+mod clusters;
 mod faults;
 mod fencing;
 mod harness;

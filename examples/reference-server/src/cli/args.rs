@@ -2,6 +2,7 @@
 
 mod access;
 mod app;
+mod cluster;
 mod release;
 mod settings;
 
@@ -14,6 +15,7 @@ pub use access::{AuditArgs, GrantCommand, LoginArgs, TokenCommand};
 pub use app::{
     AppCommand, DeleteArgs, EnvCommand, EventsArgs, ExecArgs, LogsArgs, OrgCommand, RunArgs, StatusArgs,
 };
+pub use cluster::ClusterCommand;
 pub use release::{
     AbortArgs, AppArgs, ComponentArgs, DeployArgs, DiffArgs, ReleasesArgs, RollbackArgs, ScaleArgs, WaitArgs,
 };
@@ -118,6 +120,9 @@ pub enum Command {
     /// Environments
     #[command(subcommand)]
     Env(EnvCommand),
+    /// Clusters: where applications run
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Applications
     #[command(subcommand)]
     App(AppCommand),

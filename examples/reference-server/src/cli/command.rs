@@ -2,6 +2,7 @@
 
 mod access;
 mod app;
+mod cluster;
 mod config;
 mod delete;
 mod deploy;
@@ -76,6 +77,7 @@ async fn carry_out(common: &Common, command: Command) -> Result<(), Failure> {
         Command::Logout => access::logout(&session),
         Command::Org(command) => org::run(&session, command).await,
         Command::Env(command) => env::run(&session, command).await,
+        Command::Cluster(command) => cluster::run(&session, command).await,
         Command::App(command) => app::run(&session, command).await,
         Command::Deploy(args) => deploy::run(&session, args).await,
         Command::Status(args) => status::run(&session, args).await,

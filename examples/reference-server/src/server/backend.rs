@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
-use paas_adapters::{KeyFile, SqliteStore};
+use anyhow::{Context as _, Result, bail};
+use paas_adapters::{KeyFile, PostgresOptions, PostgresStore, SqliteStore};
 use paas_core::ClusterName;
 use paas_core::engine::{Platform, SecretResolver};
 use paas_core::memory::{Images, SimulatedCluster};
@@ -45,20 +45,37 @@ pub struct Parts {
     pub machine: Option<LocalMachine>,
 }
 
+/// The store: a file in the directory, or a database that several servers share.
+async fn open_store(options: &ServerArgs, directory: &Directory) -> Result<Arc<dyn Store>> {
+    let Some(url) = &options.store else {
+        let database = directory.join("paas.db");
+        let store = SqliteStore::open(&database)
+            .await
+            .with_context(|| format!("failed to open the database {}", database.display()))?;
+        return Ok(Arc::new(store));
+    };
+    if options.backend == Backend::Local {
+        // Another server on the database would take this machine's instances for its own.
+        bail!(
+            "a store that several servers share cannot hold what runs on one of their machines. Add --backend none and run \
+             applications on clusters that are added, or leave --store out"
+        );
+    }
+    Ok(Arc::new(PostgresStore::open(&PostgresOptions::new(url)?).await?))
+}
+
 /// Puts the platform together in `directory`, with `arounds` around its ports.
 pub async fn open(options: &ServerArgs, directory: &Directory, arounds: Arounds) -> Result<Parts> {
-    let database = directory.join("paas.db");
-    let store = SqliteStore::open(&database)
-        .await
-        .with_context(|| format!("failed to open the database {}", database.display()))?;
-    let store = (arounds.store)(Arc::new(store));
-    let key_ring: Arc<dyn KeyRing> = Arc::new(KeyFile::open(directory.join("keys.json"))?);
+    let store = (arounds.store)(open_store(options, directory).await?);
+    let key_ring: Arc<dyn KeyRing> =
+        Arc::new(KeyFile::open(options.key_file.clone().unwrap_or_else(|| directory.join("keys.json")))?);
     let mut machine = None;
-    let (registry, cluster): (Arc<dyn Registry>, ClusterPorts) = match options.backend {
+    let (registry, cluster): (Arc<dyn Registry>, Option<ClusterPorts>) = match options.backend {
+        Backend::None => (Arc::new(OciImages::default()), None),
         Backend::Memory => {
             let images = Images::any();
             let cluster = SimulatedCluster::new(images.clone());
-            (Arc::new(images), cluster.ports())
+            (Arc::new(images), Some(cluster.ports()))
         }
         Backend::Local => {
             let secrets = Arc::new(SecretResolver::new(Arc::clone(&store), Arc::clone(&key_ring)));
@@ -69,16 +86,17 @@ pub async fn open(options: &ServerArgs, directory: &Directory, arounds: Arounds)
             }
             let cluster = opened.ports();
             machine = Some(opened);
-            (Arc::new(OciImages::default()), cluster)
+            (Arc::new(OciImages::default()), Some(cluster))
         }
     };
-    let platform = Platform::builder()
+    let mut builder = Platform::builder()
         .store(Arc::clone(&store))
         .key_ring(key_ring)
-        .registry((arounds.registry)(registry))
-        .cluster(ClusterName::local(), (arounds.cluster)(cluster))
-        .build()
-        .await?;
+        .registry((arounds.registry)(registry));
+    if let Some(cluster) = cluster {
+        builder = builder.cluster(ClusterName::local(), (arounds.cluster)(cluster));
+    }
+    let platform = builder.build().await?;
     let gateway = machine.as_ref().map(LocalMachine::gateway_address);
     Ok(Parts { platform, store, gateway, machine })
 }

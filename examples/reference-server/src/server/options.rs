@@ -17,6 +17,13 @@ pub struct ServerArgs {
     /// Where the gateway listens for the applications' requests
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub gateway: SocketAddr,
+    /// A PostgreSQL database that several servers share, instead of a file in DIR:
+    /// postgres://user:password@host:5432/database
+    #[arg(long, env = "PAAS_STORE", hide_env_values = true, value_name = "URL")]
+    pub store: Option<String>,
+    /// The file with the keys that seal secrets; DIR/keys.json if absent. Servers that share a store need the same one
+    #[arg(long, env = "PAAS_KEY_FILE", value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
     /// Listen on an address that other machines reach; the interface has no TLS of its own
     #[arg(long)]
     pub allow_remote: bool,
@@ -26,8 +33,8 @@ pub struct ServerArgs {
     /// How the log is written, to the standard error
     #[arg(long, value_enum, default_value_t)]
     pub log: LogFormat,
-    /// Where instances run
-    #[arg(long, value_enum, default_value_t, hide = true)]
+    /// Where instances run, beside the clusters that are added
+    #[arg(long, value_enum, default_value_t)]
     pub backend: Backend,
 }
 
@@ -39,6 +46,8 @@ impl ServerArgs {
             dir: dir.into(),
             listen: any,
             gateway: any,
+            store: None,
+            key_file: None,
             allow_remote: false,
             new_admin_token: false,
             log: LogFormat::default(),
@@ -63,7 +72,10 @@ pub enum Backend {
     /// In containers on this machine
     #[default]
     Local,
+    /// Nowhere: only on clusters that are added
+    None,
     /// In a simulation, for tests of the interface
+    #[value(hide = true)]
     Memory,
 }
 

@@ -75,8 +75,8 @@ impl Context {
     }
 
     /// The ports of a cluster.
-    pub(super) fn ports(&self, cluster: &ClusterName) -> Result<&ClusterPorts> {
-        self.services.clusters().get(cluster).ok_or_else(|| {
+    pub(super) fn ports(&self, cluster: &ClusterName) -> Result<ClusterPorts> {
+        self.services.clusters().get(cluster).cloned().ok_or_else(|| {
             Error::not_found("cluster", cluster).with_remedy(
                 "The server is not configured with this cluster: add it, or move the environment.",
             )

@@ -13,7 +13,7 @@ use crate::port::{ClusterPorts, SetKey};
 /// that is not the one its instances were made from.
 pub(super) async fn sweep(context: &Context) -> Result<()> {
     let mut failure: Option<Error> = None;
-    for (cluster, ports) in context.services.clusters() {
+    for (cluster, ports) in context.services.clusters().iter() {
         let tracks = match context.call("list the tracks of a cluster", cluster, ports.runtime.tracks()).await
         {
             Ok(tracks) => tracks,

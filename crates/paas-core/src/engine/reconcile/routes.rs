@@ -16,7 +16,7 @@ pub(super) async fn apply(context: &Context, at: &AppEnv, documents: &AppDocumen
     let Some(spec) = spec(context, documents).await? else { return Ok(()) };
     let mut failed = None;
     for target in context.cache.targets(&at.env_ref()) {
-        let router = &context.ports(&target.cluster)?.router;
+        let router = context.ports(&target.cluster)?.router;
         let (bound, faults) = bind(router.as_ref(), at, &target.cluster, &spec, &declared.value.routes);
         if let Err(error) = tell(context, at, &target.cluster, bound).await {
             failed = Some(error);
@@ -30,7 +30,8 @@ pub(super) async fn apply(context: &Context, at: &AppEnv, documents: &AppDocumen
 
 /// Takes all access points of an application away.
 pub(super) async fn withdraw(context: &Context, at: &AppEnv) -> Result<()> {
-    for cluster in context.services.clusters().keys() {
+    let clusters = context.services.clusters();
+    for cluster in clusters.keys() {
         tell(context, at, cluster, Vec::new()).await?;
     }
     Ok(())
@@ -45,7 +46,7 @@ async fn tell(
     if context.told_routes(cluster, at).as_ref() == Some(&bindings) {
         return Ok(());
     }
-    let router = &context.ports(cluster)?.router;
+    let router = context.ports(cluster)?.router;
     let call = router.apply_routes(context.epoch, at, &bindings);
     context.call("apply access points", cluster, call).await?;
     context.set_told_routes(cluster, at, Some(bindings));

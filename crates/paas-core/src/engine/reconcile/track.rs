@@ -28,7 +28,7 @@ pub(super) async fn reconcile(context: &Context, track: &TrackKey) -> Result<()>
 
 /// One decision; returns whether there may be more to do at once.
 async fn turn(context: &Context, track: &TrackKey, stored: &Stored<TrackRecord>) -> Result<bool> {
-    let ports = context.ports(&track.cluster)?;
+    let ports = &context.ports(&track.cluster)?;
     let now = context.services.now();
     let view = observe(context, ports, &stored.value.state).await?;
     let decision = next(&stored.value.state, &view.world, now);
@@ -68,7 +68,7 @@ async fn turn(context: &Context, track: &TrackKey, stored: &Stored<TrackRecord>)
 async fn leave(context: &Context, stored: &Stored<TrackRecord>) -> Result<()> {
     let state = &stored.value.state;
     let track = &state.track;
-    let ports = context.ports(&track.cluster)?;
+    let ports = &context.ports(&track.cluster)?;
     remove_run(context, ports, track, stored.value.run.as_ref()).await?;
     if ports.runtime.capabilities().volumes && context.cache.is_deleting(&track.component.at) {
         context.call("purge a track", &track.cluster, ports.runtime.purge(context.epoch, track)).await?;

@@ -1,5 +1,6 @@
 //! What wakes reconcilers: the store's feed, and the watches of backends.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use super::context::{Context, Key};
 use crate::engine::queue::Backoff;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::ClusterName;
-use crate::port::{BoxStream, ChangeStream, RouterEvent, RuntimeEvent};
+use crate::port::{BoxStream, ChangeStream, ClusterPorts, RouterEvent, Runtime, RuntimeEvent};
 
 /// The pauses before a watch that failed is opened again.
 const AGAIN: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(10) };
@@ -20,7 +21,18 @@ const AGAIN: Backoff = Backoff { first: Duration::from_millis(100), longest: Dur
 /// Starts following everything. A feed that ends is an error: what it missed is unknown, and everything is read again.
 pub(super) fn spawn(context: &Arc<Context>, feed: ChangeStream, tasks: &mut JoinSet<Error>) {
     tasks.spawn(follow_store(Arc::clone(context), feed));
-    for (cluster, ports) in context.services.clusters() {
+    tasks.spawn(follow_clusters(Arc::clone(context)));
+}
+
+/// A cluster that is followed. Nobody follows it any more when this is dropped.
+struct Following {
+    runtime: Arc<dyn Runtime>,
+    _tasks: JoinSet<Error>,
+}
+
+impl Following {
+    fn start(context: &Arc<Context>, cluster: &ClusterName, ports: &ClusterPorts) -> Self {
+        let mut tasks = JoinSet::new();
         let runtime = Arc::clone(&ports.runtime);
         tasks.spawn(follow(Arc::clone(context), cluster.clone(), move || {
             let runtime = Arc::clone(&runtime);
@@ -31,6 +43,28 @@ pub(super) fn spawn(context: &Arc<Context>, feed: ChangeStream, tasks: &mut Join
             let router = Arc::clone(&router);
             async move { router.watch().await }
         }));
+        Self { runtime: Arc::clone(&ports.runtime), _tasks: tasks }
+    }
+
+    /// Whether it is these ports that are followed, and not those of the cluster as it was configured before.
+    fn is_of(&self, ports: &ClusterPorts) -> bool {
+        std::ptr::addr_eq(Arc::as_ptr(&self.runtime), Arc::as_ptr(&ports.runtime))
+    }
+}
+
+/// Follows every cluster that there is, those that come and go included.
+async fn follow_clusters(context: Arc<Context>) -> Error {
+    let mut sets = context.services.cluster_registry().subscribe();
+    let mut following: BTreeMap<ClusterName, Following> = BTreeMap::new();
+    loop {
+        let now = Arc::clone(&sets.borrow_and_update());
+        following.retain(|cluster, followed| now.get(cluster).is_some_and(|ports| followed.is_of(ports)));
+        for (cluster, ports) in now.iter() {
+            following.entry(cluster.clone()).or_insert_with(|| Following::start(&context, cluster, ports));
+        }
+        if sets.changed().await.is_err() {
+            return Error::new(ErrorKind::Cancelled, "follow the clusters");
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::action::*;
 use crate::engine::{AppRecord, AppStatus, EventRecord, Grant, RunRecord};
 use crate::error::Result;
 use crate::model::{Environment, Keep, Organization, Release, ReleaseNumber, RouteSpec};
-use crate::name::{AppEnv, AppRef, ComponentName, EnvRef, OrgName, RouteName};
+use crate::name::{AppEnv, AppRef, ClusterName, ComponentName, EnvRef, OrgName, RouteName};
 use crate::port::{InstanceId, Role, Scope, SecretValue};
 use crate::tenancy::Actor;
 
@@ -67,6 +67,20 @@ impl Session {
         /// Lists the applications of an organisation that the actor may see.
         list_apps(org: &OrgName, page: PageOptions) -> ListPage<Versioned<AppRecord>> =
             ListApps { org: org.clone(), page };
+
+        /// Adds a cluster, which must answer.
+        add_cluster(new: NewCluster, credentials: Option<SecretValue>) -> Versioned<ClusterView> =
+            AddCluster { new, credentials, unreachable: false };
+        /// Changes a cluster, which must answer.
+        update_cluster(cluster: &ClusterName, change: ClusterChange, credentials: Option<SecretValue>)
+            -> Versioned<ClusterView> =
+            UpdateCluster { cluster: cluster.clone(), change, credentials, unreachable: false };
+        /// Removes a cluster that no environment targets.
+        remove_cluster(cluster: &ClusterName) -> () = RemoveCluster { cluster: cluster.clone() };
+        /// Shows a cluster, and asks it how it is.
+        get_cluster(cluster: &ClusterName) -> Versioned<ClusterView> = GetCluster { cluster: cluster.clone() };
+        /// Lists the clusters that the actor may see.
+        list_clusters(page: PageOptions) -> ListPage<Versioned<ClusterView>> = ListClusters { page };
 
         /// Gives an actor a role on a scope, in place of the one it had there.
         grant(actor: &Actor, role: Role, scope: Scope) -> Versioned<Grant> =

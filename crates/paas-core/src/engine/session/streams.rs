@@ -140,16 +140,17 @@ fn unsupported(at: &AppEnv, component: &ComponentName) -> Error {
 }
 
 /// The tracks of a component with the ports of their clusters.
-async fn tracks<'a>(
-    services: &'a Services,
+async fn tracks(
+    services: &Services,
     at: &AppEnv,
     component: &ComponentName,
-) -> Result<Vec<(TrackKey, &'a ClusterPorts)>> {
+) -> Result<Vec<(TrackKey, ClusterPorts)>> {
     let env = services.collections().get::<Environment>(&Environment::key_of(&at.env_ref())).await?;
     let env = env.ok_or_else(|| Error::not_found("environment", at.env_ref()))?;
     let key = at.component(component.clone());
+    let clusters = services.clusters();
     let tracks = env.value.targets.into_iter().filter_map(|target| {
-        let ports = services.clusters().get(&target.cluster)?;
+        let ports = clusters.get(&target.cluster)?.clone();
         Some((key.on(target.cluster), ports))
     });
     Ok(tracks.collect())

@@ -458,8 +458,9 @@ impl Clusters {
             .collect()
             .await;
         let mut routes = BTreeMap::new();
+        let clusters = services.clusters();
         for target in &documents.env.targets {
-            let Some(ports) = services.clusters().get(&target.cluster) else { continue };
+            let Some(ports) = clusters.get(&target.cluster) else { continue };
             let asked =
                 tokio::time::timeout(PATIENCE, ports.router.observe_routes(&documents.place.at)).await;
             if let Ok(Ok(bindings)) = asked {
@@ -471,9 +472,10 @@ impl Clusters {
 
     fn addresses(&self, services: &Services, name: &crate::name::RouteName) -> BTreeMap<ClusterName, String> {
         let mut addresses = BTreeMap::new();
+        let clusters = services.clusters();
         for (cluster, bindings) in &self.routes {
             let binding = bindings.iter().find(|binding| binding.name == *name);
-            if let (Some(binding), Some(ports)) = (binding, services.clusters().get(cluster)) {
+            if let (Some(binding), Some(ports)) = (binding, clusters.get(cluster)) {
                 addresses.insert(cluster.clone(), ports.router.address(binding));
             }
         }
@@ -482,7 +484,7 @@ impl Clusters {
 }
 
 async fn observe(services: &Services, key: &TrackKey) -> Option<Seen> {
-    let ports = services.clusters().get(&key.cluster)?;
+    let ports = services.clusters().get(&key.cluster)?.clone();
     let asked = async {
         let observation = ports.runtime.observe(key).await?;
         let service = ports.router.observe_service(key).await?;

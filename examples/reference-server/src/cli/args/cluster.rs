@@ -1,0 +1,65 @@
+//! Arguments about clusters.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use paas_core::ClusterName;
+
+use super::settings::SettingArg;
+
+/// `paas cluster`
+#[derive(Debug, Subcommand)]
+pub enum ClusterCommand {
+    /// All that you may see
+    List,
+    /// Add a Kubernetes cluster; it must answer
+    Add {
+        /// The name, never changed later
+        name: ClusterName,
+        /// The file with what gives access to it; without one the server's own service account in its cluster
+        #[arg(long, value_name = "FILE")]
+        kubeconfig: Option<PathBuf>,
+        /// The context of the kubeconfig, if it is not the current one
+        #[arg(long)]
+        context: Option<String>,
+        /// The Gateway that routes are attached to
+        #[arg(long, value_name = "NAMESPACE/NAME")]
+        gateway: Option<String>,
+        /// Where it is
+        #[arg(long)]
+        region: Option<String>,
+        /// What it can be chosen by; may be repeated
+        #[arg(long, value_name = "NAME=VALUE")]
+        label: Vec<SettingArg>,
+        /// Add it although it cannot be reached now
+        #[arg(long)]
+        unreachable: bool,
+    },
+    /// Look at one, and ask it how it is
+    Show {
+        /// The name
+        name: ClusterName,
+    },
+    /// Give one other credentials
+    Update {
+        /// The name
+        name: ClusterName,
+        /// The file with what gives access to it
+        #[arg(long, value_name = "FILE")]
+        kubeconfig: Option<PathBuf>,
+        /// Where it is
+        #[arg(long)]
+        region: Option<String>,
+        /// Change it although it cannot be reached now
+        #[arg(long)]
+        unreachable: bool,
+    },
+    /// Remove one that no environment targets
+    Remove {
+        /// The name
+        name: ClusterName,
+        /// Do not ask
+        #[arg(long, short = 'y')]
+        yes: bool,
+    },
+}
