@@ -1,5 +1,6 @@
 //! The store in PostgreSQL keeps the promises of the port, and its own about several servers.
 #![cfg(feature = "postgres")]
+#![allow(clippy::unwrap_used)] // a failure of what a test sets up is a failure of the test
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use paas_test_postgres::{Link, Postgres};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn key(name: &str) -> DocumentKey {
     DocumentKey::new("thing", "", name)

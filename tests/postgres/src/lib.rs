@@ -25,7 +25,7 @@ pub use link::Link;
 const NOBODY: u32 = 65534;
 /// What a test needs, all of one version.
 const PROGRAMS: [&str; 4] = ["initdb", "postgres", "pg_isready", "createdb"];
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A server that runs.
 #[derive(Debug)]

@@ -68,7 +68,7 @@ async fn follow(store: Weak<Shared>, channel: String, first: PgListener) {
             }
             // The connection was lost, and what it would have told.
             Ok(Ok(None) | Err(_)) => {
-                listener = again(&shared, &channel).await;
+                listener = Box::pin(again(&shared, &channel)).await;
                 if listener.is_some() {
                     pauses = PAUSES.into_iter().chain(repeat(PAUSES[PAUSES.len() - 1]));
                 }
@@ -90,6 +90,6 @@ async fn again(shared: &Shared, channel: &str) -> Option<PgListener> {
         ask(shared).await?;
         Ok(listener)
     };
-    let outcome: Result<PgListener> = in_time("listen for commits", attempt).await;
+    let outcome: Result<PgListener> = in_time("listen for commits", Box::pin(attempt)).await;
     outcome.inspect_err(|error| tracing::debug!("{}", error.report())).ok()
 }

@@ -29,8 +29,8 @@ fn new(config: Value) -> NewCluster {
     }
 }
 
-fn password(text: &str) -> Option<SecretValue> {
-    Some(SecretValue::new(text))
+fn password(text: &str) -> SecretValue {
+    SecretValue::new(text)
 }
 
 /// A platform that was built with no cluster, and the driver that knows one.
@@ -149,7 +149,10 @@ async fn what_cannot_work_is_refused_and_nothing_is_kept() {
 
     // Whoever says that it may be away may add it.
     let new = new(json!({ "address": ADDRESS }));
-    session.perform(AddCluster { new, credentials: password("hunter2"), unreachable: true }).await.unwrap();
+    session
+        .perform(AddCluster { new, credentials: Some(password("hunter2")), unreachable: true })
+        .await
+        .unwrap();
     let view = session.get_cluster(&east()).await.unwrap().value;
     assert_eq!(view.state, ClusterState::Unreachable);
     setting.driver.set_away(ADDRESS, false);
@@ -170,7 +173,7 @@ async fn a_changed_cluster_is_opened_anew_and_its_applications_follow() {
     let change = ClusterChange { config: Some(json!({ "address": other })), ..ClusterChange::default() };
     let error = session.update_cluster(&east(), change.clone(), None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "the old password does not do: {}", error.report());
-    session.update_cluster(&east(), change, password("correct horse")).await.unwrap();
+    session.update_cluster(&east(), change, Some(password("correct horse"))).await.unwrap();
     release(&platform, Deploy::spec(spec("2"))).await;
     assert_eq!(setting.ready_on_east("web").await, 3);
     let labels = ClusterChange { labels: Some([].into()), ..ClusterChange::default() };
@@ -187,16 +190,16 @@ async fn nobody_finds_the_credentials_anywhere() {
     let platform = setting.platform().await;
     setting.prepare(&platform).await;
     let session = session(&platform);
-    let mut told = format!("{:?}", session.get_cluster(&east()).await.unwrap());
-    told += &format!(
-        "{:?} {:?}",
-        platform.services(),
-        session.list_clusters(PageOptions::default()).await.unwrap()
-    );
+    let mut told = vec![
+        format!("{:?}", session.get_cluster(&east()).await.unwrap()),
+        format!("{:?}", session.list_clusters(PageOptions::default()).await.unwrap()),
+        format!("{:?}", platform.services()),
+    ];
     for kind in ["cluster", "audit", "event", "request"] {
         let options = ListOptions { kind: kind.to_owned(), ..ListOptions::default() };
-        told += &format!("{:?}", setting.world.store.list(&options).await.unwrap());
+        told.push(format!("{:?}", setting.world.store.list(&options).await.unwrap()));
     }
+    let told = told.concat();
     assert!(told.contains("cluster.add") && !told.contains("hunter2"));
 }
 
@@ -212,6 +215,6 @@ async fn credentials_that_no_key_opens_are_named_and_the_rest_goes_on() {
     assert_eq!(listed[0].value.state, ClusterState::Failed);
     assert!(listed[0].value.reason.is_some());
     let change = ClusterChange::default();
-    session(&platform).update_cluster(&east(), change, password("hunter2")).await.unwrap();
+    session(&platform).update_cluster(&east(), change, Some(password("hunter2"))).await.unwrap();
     until_open(&platform, true).await;
 }

@@ -17,8 +17,8 @@ pub struct ServerArgs {
     /// Where the gateway listens for the applications' requests
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub gateway: SocketAddr,
-    /// A PostgreSQL database that several servers share, instead of a file in DIR:
-    /// postgres://user:password@host:5432/database
+    /// A PostgreSQL database that several servers share, instead of a file in DIR, as
+    /// `postgres://user:password@host:5432/database`
     #[arg(long, env = "PAAS_STORE", hide_env_values = true, value_name = "URL")]
     pub store: Option<String>,
     /// The file with the keys that seal secrets; DIR/keys.json if absent. Servers that share a store need the same one
