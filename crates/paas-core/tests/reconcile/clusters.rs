@@ -68,7 +68,7 @@ impl Setting {
     /// Adds the cluster and an application whose environment targets it.
     async fn prepare(&self, platform: &Platform) {
         let session = session(platform);
-        session.add_cluster(new(json!({ "address": ADDRESS })), password("hunter2")).await.unwrap();
+        session.add_cluster(new(json!({ "address": ADDRESS })), Some(password("hunter2"))).await.unwrap();
         self.world.prepare(platform).await;
     }
 }
@@ -135,7 +135,8 @@ async fn what_cannot_work_is_refused_and_nothing_is_kept() {
     let error = session.add_cluster(new(json!({ "adress": ADDRESS })), None).await.unwrap_err();
     let paths: Vec<&str> = error.faults().iter().map(|fault| fault.path.as_str()).collect();
     assert_eq!(paths, ["config.address", "config.adress", "credentials"]);
-    let error = session.add_cluster(new(json!({ "address": ADDRESS })), password("wrong")).await.unwrap_err();
+    let error =
+        session.add_cluster(new(json!({ "address": ADDRESS })), Some(password("wrong"))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{}", error.report());
     assert!(!format!("{error:?} {}", error.report()).contains("wrong"));
     let unknown = NewCluster { kind: "mainframe".to_owned(), ..new(Value::Null) };
@@ -143,7 +144,7 @@ async fn what_cannot_work_is_refused_and_nothing_is_kept() {
     assert!(error.report().contains("simulated"), "the kinds that there are are named: {}", error.report());
     setting.driver.set_away(ADDRESS, true);
     let error =
-        session.add_cluster(new(json!({ "address": ADDRESS })), password("hunter2")).await.unwrap_err();
+        session.add_cluster(new(json!({ "address": ADDRESS })), Some(password("hunter2"))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.report());
     assert_eq!(setting.world.count("cluster").await, 0);
 
