@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
 
 use super::documents::ClusterRecord;
 use super::queue::Backoff;
@@ -22,6 +22,10 @@ use crate::port::{
 /// The ports of each cluster, as they were at one moment.
 pub type ClusterSet = Arc<BTreeMap<ClusterName, ClusterPorts>>;
 
+/// How long the opening of a cluster may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a platform that starts waits for its clusters to be open.
+const SOON: Duration = Duration::from_secs(2);
 /// The pauses before the feed is followed again, and before a cluster that was not opened is tried again.
 const AGAIN: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(30) };
 
@@ -85,22 +89,20 @@ impl Clusters {
         self.added.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a cluster, unless this version of its record is open.
-    async fn put(&self, services: &Services, record: Stored<ClusterRecord>) {
-        let (name, modified) = (record.value.name.clone(), record.modified);
-        let is_open = |added: &Added| added.modified == modified && added.ports.is_ok();
-        if self.is_built_in(&name) || self.added().get(&name).is_some_and(is_open) {
-            return;
-        }
-        let ports = match open_request(services, &record.value).await {
-            Ok((driver, request)) => driver.open(&request).await,
-            Err(error) => Err(error),
-        };
+    /// Whether this version of a record is open, or its name is taken.
+    fn is_open(&self, record: &Stored<ClusterRecord>) -> bool {
+        let same = |added: &Added| added.modified == record.modified && added.ports.is_ok();
+        self.is_built_in(&record.value.name) || self.added().get(&record.value.name).is_some_and(same)
+    }
+
+    /// Takes in how the opening of a version of a record went.
+    fn put(&self, opened: Opened) {
+        let Opened { cluster, modified, ports } = opened;
         match &ports {
-            Ok(_) => tracing::info!(cluster = %name, kind = record.value.kind, "opened a cluster"),
-            Err(error) => tracing::warn!(cluster = %name, error = %error.report(), "cannot open a cluster"),
+            Ok(_) => tracing::info!(%cluster, "opened a cluster"),
+            Err(error) => tracing::warn!(%cluster, error = %error.report(), "cannot open a cluster"),
         }
-        self.added().insert(name, Added { modified, ports });
+        self.added().insert(cluster, Added { modified, ports });
         self.publish();
     }
 
@@ -156,6 +158,24 @@ pub(crate) async fn open_request(
     Ok((driver, request))
 }
 
+/// How the opening of a version of a cluster's record went.
+struct Opened {
+    cluster: ClusterName,
+    modified: Revision,
+    ports: Result<ClusterPorts>,
+}
+
+async fn open(services: &Services, record: Stored<ClusterRecord>) -> Opened {
+    let work = async {
+        let (driver, request) = open_request(services, &record.value).await?;
+        driver.open(&request).await
+    };
+    let ports = timeout(PATIENCE, work).await.unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::Timeout, "open a cluster").with_context("seconds", PATIENCE.as_secs()))
+    });
+    Opened { cluster: record.value.name, modified: record.modified, ports }
+}
+
 /// Keeps the set as the documents say. Ends when it is dropped.
 #[derive(Debug)]
 pub(super) struct Follower(JoinHandle<()>);
@@ -167,65 +187,120 @@ impl Drop for Follower {
 }
 
 impl Follower {
-    /// Opens what is there, then follows the changes. Without drivers nothing can be opened, and nothing is followed.
+    /// Opens what is there, then follows the changes. Without drivers nothing can be opened, and nothing is followed. A
+    /// cluster that takes its time is not waited for.
     pub(super) async fn start(services: &Arc<Services>) -> Result<Option<Self>> {
         if services.cluster_registry().drivers.is_empty() {
             return Ok(None);
         }
-        let feed = load(services).await?;
-        let services = Arc::clone(services);
-        Ok(Some(Self(tokio::spawn(async move { follow(&services, feed).await }))))
+        let mut keeper = Keeper::load(Arc::clone(services)).await?;
+        let _ = timeout(SOON, keeper.settle()).await;
+        Ok(Some(Self(tokio::spawn(keeper.run()))))
     }
 }
 
-/// Opens every cluster that has a document; answers the changes after that.
-async fn load(services: &Services) -> Result<ChangeStream> {
-    let from = services.store().revision().await?;
-    let feed = services.store().watch(from).await?;
-    let records = services.collections().all::<ClusterRecord>(ListOptions::default()).await?;
-    let names: Vec<ClusterName> = records.iter().map(|record| record.value.name.clone()).collect();
-    let clusters = services.cluster_registry();
-    clusters.keep(&names);
-    for record in records {
-        clusters.put(services, record).await;
-    }
-    Ok(feed)
+/// Opens clusters as their documents say, each by itself, so that one that is away delays no other.
+struct Keeper {
+    services: Arc<Services>,
+    feed: ChangeStream,
+    opening: JoinSet<Opened>,
+    /// The newest version of each record.
+    declared: BTreeMap<ClusterName, Revision>,
 }
 
-async fn follow(services: &Services, mut feed: ChangeStream) {
-    let mut failures = 0;
-    loop {
-        let pause = AGAIN.after(failures.max(1));
-        let clusters = services.cluster_registry();
-        tokio::select! {
-            change = feed.next() => match change {
-                Some(Ok(change)) => {
-                    failures = 0;
-                    take(services, change).await;
-                    continue;
-                }
-                Some(Err(error)) if error.kind() == ErrorKind::Lagged || error.kind() == ErrorKind::Compacted => {}
-                _ => sleep(pause).await,
-            },
-            // What was not opened may be opened now: a key ring that could not be reached, a file that was not there yet.
-            () = sleep(AGAIN.longest), if clusters.has_failures() => {}
+impl Keeper {
+    /// Begins to open every cluster that has a document.
+    async fn load(services: Arc<Services>) -> Result<Self> {
+        let from = services.store().revision().await?;
+        let feed = services.store().watch(from).await?;
+        let mut keeper = Self { services, feed, opening: JoinSet::new(), declared: BTreeMap::new() };
+        keeper.look().await?;
+        Ok(keeper)
+    }
+
+    /// Reads every document: forgets clusters that are gone, begins to open those that are not open.
+    async fn look(&mut self) -> Result<()> {
+        let records = self.services.collections().all::<ClusterRecord>(ListOptions::default()).await?;
+        let names: Vec<ClusterName> = records.iter().map(|record| record.value.name.clone()).collect();
+        self.services.cluster_registry().keep(&names);
+        self.declared.clear();
+        for record in records {
+            self.open(record);
         }
-        failures += 1;
-        match load(services).await {
-            Ok(again) => feed = again,
+        Ok(())
+    }
+
+    fn open(&mut self, record: Stored<ClusterRecord>) {
+        self.declared.insert(record.value.name.clone(), record.modified);
+        if !self.services.cluster_registry().is_open(&record) {
+            let services = Arc::clone(&self.services);
+            self.opening.spawn(async move { open(&services, record).await });
+        }
+    }
+
+    /// Waits until everything that is being opened is open, or is not.
+    async fn settle(&mut self) {
+        while let Some(opened) = self.opening.join_next().await {
+            self.take_in(opened.ok());
+        }
+    }
+
+    fn take_in(&self, opened: Option<Opened>) {
+        // Meanwhile it may have been removed, or changed: then another opening is under way.
+        let is_declared = |opened: &Opened| self.declared.get(&opened.cluster) == Some(&opened.modified);
+        if let Some(opened) = opened.filter(is_declared) {
+            self.services.cluster_registry().put(opened);
+        }
+    }
+
+    async fn run(mut self) {
+        let mut failures = 0;
+        loop {
+            let unsettled = self.services.cluster_registry().has_failures() && self.opening.is_empty();
+            tokio::select! {
+                change = self.feed.next() => match change {
+                    Some(Ok(change)) => {
+                        failures = 0;
+                        self.take(change);
+                    }
+                    // What the feed missed is read again.
+                    _ => {
+                        failures += 1;
+                        sleep(AGAIN.after(failures)).await;
+                        self.follow_again().await;
+                    }
+                },
+                Some(opened) = self.opening.join_next(), if !self.opening.is_empty() => self.take_in(opened.ok()),
+                // A key ring or a cluster that could not be reached may be there now.
+                () = sleep(AGAIN.longest), if unsettled => {
+                    if let Err(error) = self.look().await {
+                        tracing::debug!(error = %error.report(), "the clusters cannot be read");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn follow_again(&mut self) {
+        match Self::load(Arc::clone(&self.services)).await {
+            Ok(again) => *self = again,
             Err(error) => tracing::debug!(error = %error.report(), "the clusters cannot be followed"),
         }
     }
-}
 
-async fn take(services: &Services, change: Change) {
-    if change.key.kind != ClusterRecord::KIND {
-        return;
-    }
-    let clusters = services.cluster_registry();
-    match change.document.map(Stored::<ClusterRecord>::decode) {
-        None => clusters.remove(&change.key.name),
-        Some(Ok(record)) => clusters.put(services, record).await,
-        Some(Err(error)) => tracing::warn!(error = %error.report(), "the record of a cluster cannot be read"),
+    fn take(&mut self, change: Change) {
+        if change.key.kind != ClusterRecord::KIND {
+            return;
+        }
+        match change.document.map(Stored::<ClusterRecord>::decode) {
+            None => {
+                self.declared.retain(|cluster, _| cluster.as_str() != change.key.name);
+                self.services.cluster_registry().remove(&change.key.name);
+            }
+            Some(Ok(record)) => self.open(record),
+            Some(Err(error)) => {
+                tracing::warn!(error = %error.report(), "the record of a cluster cannot be read");
+            }
+        }
     }
 }

@@ -90,9 +90,9 @@ pub struct ClusterReport {
 ///
 /// # Contract
 /// - [`Driver::validate`] finds every fault of a configuration that shows without reaching the cluster, with its path.
-/// - [`Driver::open`] does not wait for the cluster: one that cannot be reached is opened, its calls fail with
-///   [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), and they work as soon as it is there. It fails only for a
-///   configuration or credentials that can never work.
+/// - [`Driver::open`] may look at the cluster, and fails with [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if it
+///   cannot be reached; it is then tried again. A cluster that goes away later stays open: its calls fail with `Unavailable`,
+///   and work as soon as it is back.
 /// - [`Driver::probe`] reaches the cluster, changes nothing there, and fails if the platform could not work there: with
 ///   [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if it cannot be reached,
 ///   [`ErrorKind::Denied`](crate::ErrorKind::Denied) if the credentials do not suffice, naming what is missing.

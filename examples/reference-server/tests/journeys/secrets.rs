@@ -180,6 +180,7 @@ fn answers(platform: &Platform) -> Vec<(String, String)> {
         ("{org}", "acme"),
         ("{env}", "prod"),
         ("{app}", "shop"),
+        ("{cluster}", "local"),
         ("{component}", "web"),
         ("{number}", "1"),
         ("{from}", "1"),
