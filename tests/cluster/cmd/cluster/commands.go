@@ -12,6 +12,7 @@ import (
 	"paas/tests/cluster/internal/addons"
 	"paas/tests/cluster/internal/cluster"
 	"paas/tests/cluster/internal/images"
+	"paas/tests/cluster/internal/selftest"
 	"paas/tests/cluster/internal/state"
 )
 
@@ -219,4 +220,22 @@ func pushCommand(options *options) *cobra.Command {
 			return err
 		},
 	}
+}
+
+func testCommand(options *options) *cobra.Command {
+	var keep bool
+	command := &cobra.Command{
+		Use:   "test",
+		Short: "Bring clusters up, use and break them, and take them down: the test of this program",
+		Args:  cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			tool, err := options.tool()
+			if err != nil {
+				return err
+			}
+			return selftest.Run(command.Context(), tool, os.Stdout, keep)
+		},
+	}
+	command.Flags().BoolVar(&keep, "keep", false, "leave the clusters up")
+	return command
 }

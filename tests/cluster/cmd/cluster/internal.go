@@ -54,12 +54,12 @@ func registryCommand() *cobra.Command {
 		Use:    "registry PORT FOLDER",
 		Hidden: true,
 		Args:   cobra.ExactArgs(2),
-		RunE: func(_ *cobra.Command, arguments []string) error {
+		RunE: func(command *cobra.Command, arguments []string) error {
 			port, err := strconv.Atoi(arguments[0])
 			if err != nil {
 				return fmt.Errorf("%q is no port: %w", arguments[0], err)
 			}
-			return images.Serve(port, arguments[1])
+			return images.Serve(command.Context(), port, arguments[1])
 		},
 	}
 }

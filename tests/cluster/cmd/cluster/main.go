@@ -31,7 +31,7 @@ func main() {
 	options := &options{}
 	options.register(root)
 	root.AddCommand(upCommand(options), downCommand(options), statusCommand(options), kubeconfigCommand(options),
-		pushCommand(options), enterCommand(), holdCommand(), registryCommand())
+		pushCommand(options), testCommand(options), enterCommand(), holdCommand(), registryCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		if !errors.Is(err, errSilent) {
 			fmt.Fprintln(os.Stderr, "error:", err)

@@ -80,7 +80,7 @@ func (t *Tool) ensureRegistry(ctx context.Context) (string, error) {
 	if err != nil || !started {
 		return name, err
 	}
-	return name, images.PushProgram(t.program("pause"), pauseImage(name))
+	return name, images.PushProgram(t.Program("pause"), pauseImage(name))
 }
 
 func (t *Tool) startRegistry(this server) error {

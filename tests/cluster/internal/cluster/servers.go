@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"time"
 
@@ -36,8 +37,22 @@ func (s server) ensure(holder process.Process) (bool, error) {
 	}
 	_, err := process.Start(process.Spec{
 		Name: s.name, Arguments: s.arguments, Log: s.log, Record: s.record, Group: s.group, Node: &holder,
+		Environment: withoutProxy(os.Getenv),
 	})
 	return err == nil, err
+}
+
+// withoutProxy keeps servers from going through a proxy, which the user may have set, to what is on this machine.
+func withoutProxy(get func(string) string) []string {
+	var environment []string
+	for _, name := range []string{"NO_PROXY", "no_proxy"} {
+		value := "127.0.0.1,localhost,10.0.0.0/8,.svc,.cluster.local"
+		if before := get(name); before != "" {
+			value = before + "," + value
+		}
+		environment = append(environment, name+"="+value)
+	}
+	return environment
 }
 
 // nodeOf describes a node of a cluster.
@@ -58,7 +73,7 @@ func nodeOf(cluster state.Cluster, number int) node.Node {
 // named makes a server of a node from the arguments that follow the binary of all servers.
 func (t *Tool) named(cluster state.Cluster, name string, group cgroup.Path, arguments []string) server {
 	return server{
-		name: name, arguments: append([]string{t.program("kube")}, arguments...),
+		name: name, arguments: append([]string{t.Program("kube")}, arguments...),
 		log: cluster.Log(name), record: cluster.Record(name), group: group,
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"text/tabwriter"
 	"time"
 
@@ -75,6 +76,9 @@ type PolicyStatus struct {
 	Reason   string `json:"reason,omitempty"`
 }
 
+// Keys is the folder of the cluster's certificates.
+func (s Status) Keys() string { return filepath.Join(filepath.Dir(s.Kubeconfig), "pki") }
+
 // Status looks at one cluster; the second result is whether there is one.
 func (t *Tool) Status(ctx context.Context, name string) (Status, bool, error) {
 	if err := state.CheckName(name); err != nil {
@@ -96,7 +100,7 @@ func (t *Tool) Status(ctx context.Context, name string) (Status, bool, error) {
 			Address: cluster.Plan.Gateway().String(), Listeners: addons.Listeners},
 		Registry:        RegistryStatus{Push: registry, Pull: registry},
 		NetworkPolicies: policyStatus(cluster),
-		Kubectl:         t.program("kubectl"),
+		Kubectl:         t.Program("kubectl"),
 	}
 	if !t.registryServer().alive() {
 		status.Reason = "the registry does not run"

@@ -50,7 +50,7 @@ func (t *Tool) Check() error {
 		}
 	}
 	for _, program := range []string{"kube", "contour", "envoy", "pause"} {
-		if _, err := os.Stat(t.program(program)); err != nil {
+		if _, err := os.Stat(t.Program(program)); err != nil {
 			faults = append(faults, fmt.Errorf("%s is not built: `cargo xtask cluster up` does it, or `go run ./cmd/assemble`", program))
 		}
 	}
@@ -61,7 +61,8 @@ func (t *Tool) Check() error {
 	return errors.Join(faults...)
 }
 
-func (t *Tool) program(name string) string { return filepath.Join(t.Kit.Programs, name) }
+// Program is the path of one that was built.
+func (t *Tool) Program(name string) string { return filepath.Join(t.Kit.Programs, name) }
 
 // step does something and tells how long it took.
 func (t *Tool) step(what string, work func() error) error {

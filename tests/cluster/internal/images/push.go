@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -37,7 +38,7 @@ func PushProgram(program, reference string) error {
 		return fmt.Errorf("failed to make the image %s: %w", reference, err)
 	}
 	file = file.DeepCopy()
-	file.OS, file.Architecture = "linux", architecture
+	file.OS, file.Architecture = "linux", runtime.GOARCH
 	file.Config.Entrypoint = []string{"/" + filepath.Base(program)}
 	file.Config.User = "65532:65532"
 	image, err = mutate.ConfigFile(image, file)

@@ -3,6 +3,7 @@ package images
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,12 +23,12 @@ import (
 // manifestPath is the path of a manifest in the distribution API: the repository, and a tag or a digest.
 var manifestPath = regexp.MustCompile(`^/v2/(.+)/manifests/([^/]+)$`)
 
-// Serve answers as a registry until it is killed. Blobs and manifests are kept in the folder, so that a registry that
+// Serve answers as a registry until the context ends. Blobs and manifests are kept in the folder, so that a registry that
 // is started again has what was pushed before.
 //
 // It listens on all addresses, because bridges of clusters come and go, but answers only on loopback and inside of
 // 10.0.0.0/8: nobody outside of this machine is to push or pull.
-func Serve(port int, folder string) error {
+func Serve(ctx context.Context, port int, folder string) error {
 	handler, err := newHandler(folder)
 	if err != nil {
 		return err
@@ -36,7 +37,11 @@ func Serve(port int, folder string) error {
 	if err != nil {
 		return fmt.Errorf("failed to listen: %w", err)
 	}
-	return http.Serve(localListener{listener}, handler)
+	context.AfterFunc(ctx, func() { _ = listener.Close() })
+	if err := http.Serve(localListener{listener}, handler); ctx.Err() == nil {
+		return err
+	}
+	return nil
 }
 
 // newHandler is the module's registry, whose blobs are files and whose manifests are in memory, with the manifests
