@@ -9,6 +9,7 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/component-base/cli"
 	kubectl "k8s.io/kubectl/pkg/cmd"
+	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
@@ -23,7 +24,7 @@ var components = map[string]func() int{
 	"controller-manager": command(controllermanager.NewControllerManagerCommand),
 	"coredns":            runCoreDNS,
 	"etcd":               runEtcd,
-	"kubectl":            command(kubectl.NewDefaultKubectlCommand),
+	"kubectl":            runKubectl,
 	"kubelet":            command(func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) }),
 	"metrics-server": command(func() *cobra.Command {
 		return metricsserver.NewMetricsServerCommand(genericapiserver.SetupSignalHandler())
@@ -36,6 +37,14 @@ var components = map[string]func() int{
 // command runs what is built from a cobra command, made only when it is needed: making one registers its flags.
 func command(build func() *cobra.Command) func() int {
 	return func() int { return cli.Run(build()) }
+}
+
+// runKubectl tells failures as kubectl's own main program does.
+func runKubectl() int {
+	if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
+		kubectlutil.CheckErr(err) // ends the program
+	}
+	return 0
 }
 
 func runEtcd() int {
