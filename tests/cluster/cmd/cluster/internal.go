@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"syscall"
 
@@ -13,6 +14,10 @@ import (
 	"paas/tests/cluster/internal/images"
 	"paas/tests/cluster/internal/node"
 )
+
+// init keeps the main goroutine on the first thread. When another thread becomes a program, the kernel shows the process
+// as ended for a moment.
+func init() { runtime.LockOSThread() }
 
 // enterCommand becomes another program in a control group. It stays the same process, so that it is known by its
 // number from the beginning, and nothing of it can ever be outside of the group.

@@ -98,6 +98,9 @@ func wait(ctx context.Context, bound time.Duration, concerned []server, reason f
 		select {
 		case <-ctx.Done():
 			message := fmt.Sprintf("not within %v: %s", bound, why)
+			if errors.Is(ctx.Err(), context.Canceled) {
+				message = "interrupted: " + why
+			}
 			for _, each := range concerned {
 				message += "\n" + each.tail()
 			}

@@ -237,7 +237,11 @@ func (r *rise) ensureAddons(ctx context.Context) error {
 	if err := addons.Apply(bounded, r.client, r.cluster, r.Kit, pauseImage(r.registry.Name)); err != nil {
 		return err
 	}
-	return wait(ctx, addonsBound, r.agents(r.cluster, 1, false), func(ctx context.Context) (string, error) {
+	err := wait(ctx, addonsBound, nil, func(ctx context.Context) (string, error) {
 		return addonsNotReady(ctx, r.client)
 	})
+	if err != nil {
+		err = fmt.Errorf("%w%s", err, troubles(ctx, r.client))
+	}
+	return err
 }

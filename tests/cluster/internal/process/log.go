@@ -8,6 +8,9 @@ import (
 // tailLines is how many lines of a log a failure shows; enough for a stack of errors, and still one screen.
 const tailLines = 20
 
+// tailWidth is where a line is cut off; servers log whole objects.
+const tailWidth = 300
+
 // Tail is the last lines of a log since its server was last started, for a message about a failure.
 func Tail(path string) string {
 	text, err := os.ReadFile(path)
@@ -24,6 +27,11 @@ func lastLines(text string) string {
 		if strings.HasPrefix(lines[index], "==== ") {
 			lines = lines[index:]
 			break
+		}
+	}
+	for index, line := range lines {
+		if len(line) > tailWidth {
+			lines[index] = line[:tailWidth] + "…"
 		}
 	}
 	return "  " + strings.Join(lines, "\n  ")
