@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"text/template"
+	"time"
 
 	"paas/tests/cluster/internal/kubeapi"
 	"paas/tests/cluster/internal/node"
@@ -46,7 +47,7 @@ const Gateway = "projectcontour/gateway"
 
 // values fill the manifests' blanks.
 type values struct {
-	Image, Tools, Loader, DNS, Authority string
+	Image, Tools, Loader, DNS, XDS, Authority string
 	ResolvesOutside                      bool
 	MetricsCertificate, MetricsKey       string
 	ContourCertificate, ContourKey       string
@@ -62,36 +63,48 @@ type Kit struct {
 	Manifests string
 }
 
-// Apply puts everything into the cluster, or brings what is there up to date.
-func Apply(ctx context.Context, client *kubeapi.Client, cluster state.Cluster, kit Kit, image string) error {
+// Stream is everything that is applied to a cluster, in order.
+func Stream(cluster state.Cluster, kit Kit, image string) (string, error) {
 	filled, err := fill(cluster, kit, image)
 	if err != nil {
-		return err
+		return "", err
 	}
 	// The namespace and the kinds first; the server takes a moment to know new kinds, while the others start.
-	namespace := "apiVersion: v1\nkind: Namespace\nmetadata: {name: projectcontour}\n"
-	if err := client.Apply(ctx, namespace); err != nil {
-		return err
-	}
+	streams := []string{"apiVersion: v1\nkind: Namespace\nmetadata: {name: projectcontour}\n"}
 	theirs, err := filepath.Glob(filepath.Join(kit.Manifests, "*.yaml"))
 	if err != nil || len(theirs) == 0 {
-		return fmt.Errorf("there are no manifests in %s; build the kit again", kit.Manifests)
+		return "", fmt.Errorf("there are no manifests in %s; build the kit again", kit.Manifests)
 	}
 	for _, path := range theirs {
 		text, err := os.ReadFile(path)
 		if err != nil {
-			return fmt.Errorf("failed to read a manifest: %w", err)
+			return "", fmt.Errorf("failed to read a manifest: %w", err)
 		}
-		if err := client.Apply(ctx, string(text)); err != nil {
-			return fmt.Errorf("%s: %w", filepath.Base(path), err)
-		}
+		streams = append(streams, string(text))
 	}
-	for _, stream := range filled {
-		if err := client.Apply(ctx, stream); err != nil {
-			return err
-		}
+	return strings.Join(append(streams, filled...), "\n---\n"), nil
+}
+
+// Apply puts everything into the cluster, or brings what is there up to date.
+func Apply(ctx context.Context, client *kubeapi.Client, cluster state.Cluster, stream string) error {
+	if err := client.Apply(ctx, stream); err != nil {
+		return err
 	}
-	return setAddress(ctx, client, cluster)
+	if err := setAddress(ctx, client, cluster); err != nil {
+		return err
+	}
+	return acceptClass(ctx, client)
+}
+
+// acceptClass does what Contour leaves to its provisioner: it says that the class has a controller.
+func acceptClass(ctx context.Context, client *kubeapi.Client) error {
+	accepted := map[string]any{
+		"type": "Accepted", "status": "True", "reason": "Accepted", "observedGeneration": 1,
+		"message":            "Contour serves the Gateway " + Gateway + " of this class, and no other",
+		"lastTransitionTime": time.Now().UTC().Format(time.RFC3339),
+	}
+	change := map[string]any{"status": map[string]any{"conditions": []any{accepted}}}
+	return client.Merge(ctx, "/apis/gateway.networking.k8s.io/v1/gatewayclasses/contour/status", change)
 }
 
 // setAddress does what the load balancers of a cloud do: it says where the service is reached from outside.
@@ -109,7 +122,7 @@ func fill(cluster state.Cluster, kit Kit, image string) ([]string, error) {
 		loader = "/lib" // where there is no such folder, the loader lies with the libraries
 	}
 	given := values{
-		Image: image, Tools: kit.Programs, Loader: loader, DNS: cluster.Plan.DNS().String(),
+		Image: image, Tools: kit.Programs, Loader: loader, DNS: cluster.Plan.DNS().String(), XDS: cluster.Plan.XDS().String(),
 		ResolvesOutside: node.ResolvesOutside(), Listeners: Listeners,
 	}
 	keys := cluster.Keys()

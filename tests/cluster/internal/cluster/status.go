@@ -32,6 +32,8 @@ type Status struct {
 	Registry RegistryStatus `json:"registry"`
 	// NetworkPolicies says whether they are enforced.
 	NetworkPolicies PolicyStatus `json:"networkPolicies"`
+	// Metrics says whether metrics.k8s.io is served yet; a cluster is ready without.
+	Metrics ServiceStatus `json:"metrics"`
 	// Kubectl is the path of the one that was built with the cluster.
 	Kubectl string `json:"kubectl"`
 }
@@ -68,6 +70,12 @@ type RegistryStatus struct {
 	// Push is its name for the host, Pull that for nodes.
 	Push string `json:"push"`
 	Pull string `json:"pull"`
+}
+
+// ServiceStatus says why a part does not serve, if so.
+type ServiceStatus struct {
+	Ready  bool   `json:"ready"`
+	Reason string `json:"reason,omitempty"`
 }
 
 // PolicyStatus says why policies are not enforced, if so.
@@ -115,26 +123,27 @@ func (t *Tool) Status(ctx context.Context, name string) (Status, bool, error) {
 		}
 	}
 	if status.Reason == "" {
-		status.Reason = t.unready(ctx, cluster)
+		status.Reason, status.Metrics = t.unready(ctx, cluster)
 	}
 	status.Ready = status.Reason == ""
 	return status, true, nil
 }
 
-// unready asks the cluster itself.
-func (t *Tool) unready(ctx context.Context, cluster state.Cluster) string {
+// unready asks the cluster itself: why it is not ready, and whether it serves metrics.
+func (t *Tool) unready(ctx context.Context, cluster state.Cluster) (string, ServiceStatus) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	client, err := kubeapi.New(cluster.Server(), cluster.Keys(), "ca", "admin")
 	if err != nil {
-		return err.Error()
+		return err.Error(), ServiceStatus{}
 	}
 	for number := 1; number <= cluster.Nodes; number++ {
-		if why, err := nodeNotReady(ctx, client, cluster.Node(number)); err != nil || why != "" {
-			return reasonOf(why, err)
+		if why := reasonOf(nodeNotReady(ctx, client, cluster.Node(number))); why != "" {
+			return why, ServiceStatus{}
 		}
 	}
-	return reasonOf(addonsNotReady(ctx, client))
+	why := reasonOf(notReady(ctx, client, metricsReady, "Available"))
+	return reasonOf(addonsNotReady(ctx, client)), ServiceStatus{Ready: why == "", Reason: why}
 }
 
 func reasonOf(why string, err error) string {
@@ -202,6 +211,11 @@ func (s Status) Print(out io.Writer) error {
 		row("NetworkPolicy", "enforced")
 	} else {
 		row("NetworkPolicy", "NOT ENFORCED: %s", s.NetworkPolicies.Reason)
+	}
+	if s.Metrics.Ready {
+		row("metrics", "served")
+	} else {
+		row("metrics", "not served yet: %s", s.Metrics.Reason)
 	}
 	for _, each := range s.Nodes {
 		row("node", "%s at %s, pods in %s", each.Name, each.Address, each.Pods)

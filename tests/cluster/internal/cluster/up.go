@@ -2,8 +2,10 @@ package cluster
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -60,7 +62,7 @@ func (t *Tool) Up(ctx context.Context, name string, nodes int) (bool, error) {
 		{"nodes: namespaces, links, routes", func(context.Context) error { return run.ensureNodes() }},
 		{"API server", run.ensureControlPlane},
 		{"nodes are Ready", run.ensureAgents},
-		{"add-ons: DNS, metrics, Gateway", run.ensureAddons},
+		{"add-ons: DNS, Gateway, metrics", run.ensureAddons},
 	} {
 		if err := t.step(step.what, func() error { return step.work(ctx) }); err != nil {
 			return true, err
@@ -230,18 +232,31 @@ func (r *rise) ensureAgents(ctx context.Context) error {
 	})
 }
 
-// ensureAddons applies the add-ons and waits until they serve.
+// ensureAddons applies the add-ons, unless these very ones were applied and serve, and waits until they serve.
 func (r *rise) ensureAddons(ctx context.Context) error {
-	bounded, cancel := context.WithTimeout(ctx, addonsBound)
-	defer cancel()
-	if err := addons.Apply(bounded, r.client, r.cluster, r.Kit, pauseImage(r.registry.Name)); err != nil {
+	stream, err := addons.Stream(r.cluster, r.Kit, pauseImage(r.registry.Name))
+	if err != nil {
 		return err
 	}
-	err := wait(ctx, addonsBound, nil, func(ctx context.Context) (string, error) {
+	fingerprint := fmt.Sprintf("%x", sha256.Sum256([]byte(stream)))
+	applied, err := os.ReadFile(r.cluster.Path("add-ons"))
+	if err == nil && string(applied) == fingerprint && reasonOf(addonsNotReady(ctx, r.client)) == "" {
+		return nil
+	}
+	r.changed = append(r.changed, "add-ons")
+	bounded, cancel := context.WithTimeout(ctx, addonsBound)
+	defer cancel()
+	if err := addons.Apply(bounded, r.client, r.cluster, stream); err != nil {
+		return err
+	}
+	err = wait(ctx, addonsBound, nil, func(ctx context.Context) (string, error) {
 		return addonsNotReady(ctx, r.client)
 	})
 	if err != nil {
-		err = fmt.Errorf("%w%s", err, troubles(ctx, r.client))
+		return fmt.Errorf("%w%s", err, troubles(ctx, r.client))
 	}
-	return err
+	if err := os.WriteFile(r.cluster.Path("add-ons"), []byte(fingerprint), 0o644); err != nil {
+		return fmt.Errorf("failed to remember the add-ons: %w", err)
+	}
+	return nil
 }

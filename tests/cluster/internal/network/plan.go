@@ -64,6 +64,10 @@ func (p Plan) APIService() netip.Addr { return p.at(64, 1) }
 // DNS is the cluster IP of the DNS service.
 func (p Plan) DNS() netip.Addr { return p.at(64, 10) }
 
+// XDS is the cluster IP under which the Gateway's proxy finds what configures it: an address, so that it need not wait for
+// DNS.
+func (p Plan) XDS() netip.Addr { return p.at(64, 11) }
+
 // Pods holds the addresses of all pods.
 func (p Plan) Pods() netip.Prefix { return netip.PrefixFrom(p.at(128, 0), 17) }
 
