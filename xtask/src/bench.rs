@@ -36,7 +36,15 @@ fn scenarios(workspace: &Workspace) -> Result<()> {
     let sample = sample::build(workspace)?;
     let mut build = cargo();
     build.current_dir(&workspace.root);
-    build.args(["build", "--locked", "--release", "--package", "reference-server", "--package", "paas-benches"]);
+    build.args([
+        "build",
+        "--locked",
+        "--release",
+        "--package",
+        "reference-server",
+        "--package",
+        "paas-benches",
+    ]);
     build.args(["--bin", "paas", "--bin", SCENARIOS]);
     succeed(&mut build).context("what is measured could not be built")?;
     let folder = workspace.target.join("release");

@@ -88,7 +88,9 @@ mod tests {
 
     #[test]
     fn what_is_no_gateway_is_refused_with_the_form() {
-        for text in ["public=192.0.2.7", "infra/public", "infra/public=here", "infra/public=192.0.2.7,http:80"] {
+        for text in
+            ["public=192.0.2.7", "infra/public", "infra/public=here", "infra/public=192.0.2.7,http:80"]
+        {
             let error = parse_gateway(text).unwrap_err().to_string();
             assert!(error.contains("NAMESPACE/NAME=ADDRESS"), "{text}: {error}");
         }

@@ -29,7 +29,9 @@ pub fn cluster(name: &str) -> Result<TestCluster> {
         write_kubeconfig(&full, &kubeconfig)?;
     } else {
         let mut command = Command::new("kind");
-        command.args(["create", "cluster", "--wait", "120s", "--name", &full, "--kubeconfig"]).arg(&kubeconfig);
+        command
+            .args(["create", "cluster", "--wait", "120s", "--name", &full, "--kubeconfig"])
+            .arg(&kubeconfig);
         output(&mut command)?;
     }
     Ok(TestCluster {

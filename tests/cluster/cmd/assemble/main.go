@@ -93,10 +93,8 @@ func build(folder string) error {
 	minor, _, _ = strings.Cut(minor, ".")
 	flags := []string{"-s", "-w"}
 	for _, each := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
-		for name, value := range map[string]string{
-			"gitVersion": kubernetesVersion, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean",
-		} {
-			flags = append(flags, "-X", each+"."+name+"="+value)
+		for _, set := range []string{"gitVersion=" + kubernetesVersion, "gitMajor=" + major, "gitMinor=" + minor, "gitTreeState=clean"} {
+			flags = append(flags, "-X", each+"."+set)
 		}
 	}
 	arguments := []string{"build", "-trimpath", "-ldflags", strings.Join(flags, " "), "-o", filepath.Join(folder, "bin") + "/"}

@@ -48,11 +48,11 @@ const Gateway = "projectcontour/gateway"
 // values fill the manifests' blanks.
 type values struct {
 	Image, Tools, Loader, DNS, XDS, Authority string
-	ResolvesOutside                      bool
-	MetricsCertificate, MetricsKey       string
-	ContourCertificate, ContourKey       string
-	EnvoyCertificate, EnvoyKey           string
-	Listeners                            []Listener
+	ResolvesOutside                           bool
+	MetricsCertificate, MetricsKey            string
+	ContourCertificate, ContourKey            string
+	EnvoyCertificate, EnvoyKey                string
+	Listeners                                 []Listener
 }
 
 // Kit is where the built programs and the modules' manifests are.
