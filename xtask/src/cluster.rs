@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::prerequisite::{self, Need};
+use crate::prerequisite;
 use crate::workspace::{Workspace, shown, succeed};
 
 /// The Go module, relative to the root.
