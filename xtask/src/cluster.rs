@@ -19,7 +19,7 @@ use crate::workspace::{Workspace, shown, succeed};
 const MODULE: &str = "tests/cluster/";
 
 /// What was built from an older state of the module goes when nobody has used it for so long.
-const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const KEPT: Duration = Duration::from_hours(7 * 24);
 
 /// What the program is to do.
 #[derive(Debug, clap::Args)]
