@@ -1,9 +1,10 @@
-//! The only entry to the project's tasks: `cargo xtask run | test | check | bench`.
+//! The only entry to the project's tasks: `cargo xtask run | test | check | bench | cluster`.
 //!
 //! Every task does all of its set-up by itself. What it cannot do it names, with the reason and the command that does.
 
 mod bench;
 mod check;
+mod cluster;
 mod prerequisite;
 mod run;
 mod sample;
@@ -33,6 +34,8 @@ enum Task {
     Check(check::Options),
     /// The benches of the parts
     Bench(bench::Options),
+    /// Real Kubernetes clusters on this machine, for tests
+    Cluster(cluster::Options),
     /// The sample's static binary, for tests that are run by `cargo test` alone
     Sample,
     /// Every test: unit, conformance, journeys against the real binary with real containers
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
     let outcome = Workspace::locate().and_then(|workspace| match arguments.task {
         Task::Run(options) => run::run(&workspace, &options),
         Task::Bench(options) => bench::run(&workspace, &options),
+        Task::Cluster(options) => cluster::run(&workspace, &options),
         Task::Sample => sample::build(&workspace).map(|path| println!("{}", path.display())),
         Task::Check(options) => check::run(&workspace, &options),
         Task::Test(options) => test::run(&workspace, &options),

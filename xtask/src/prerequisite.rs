@@ -29,11 +29,37 @@ pub enum Need {
     StaticLibc,
     /// Python with `venv`, for schemathesis.
     PythonVenv,
+    /// A Kubernetes cluster: one that is given, or what `cargo xtask cluster` needs to bring one up.
+    Cluster,
+    /// Go, in the version that the modules of `tests/cluster` ask for.
+    Go,
+    /// Python with `pip`.
+    PythonPip,
+    /// containerd, as a program; its service need not run.
+    Containerd,
+    /// runc.
+    Runc,
+    /// The plug-ins that give containers their network.
+    CniPlugins,
+    /// iptables.
+    Iptables,
+    /// `ip`.
+    Iproute,
 }
 
 /// Every need of `cargo xtask test`.
 pub const TEST: [Need; 5] =
     [Need::StaticLibc, Need::Subids, Need::DockerRegistry, Need::Postgres, Need::PythonVenv];
+
+/// Every need of a cluster that runs.
+pub const CLUSTER: [Need; 6] =
+    [Need::Root, Need::Containerd, Need::Runc, Need::CniPlugins, Need::Iptables, Need::Iproute];
+
+/// Every need of building one.
+pub const CLUSTER_BUILD: [Need; 2] = [Need::Go, Need::PythonPip];
+
+/// The oldest Go that builds `tests/cluster`: as its `go.mod` says.
+const GO: (u32, u32) = (1, 26);
 
 impl Need {
     /// What it is, in words.
@@ -46,6 +72,14 @@ impl Need {
             Self::Postgres => "PostgreSQL's server (initdb, postgres)",
             Self::StaticLibc => "a static C library (libc.a)",
             Self::PythonVenv => "python3 with venv",
+            Self::Cluster => "a Kubernetes cluster",
+            Self::Go => "Go 1.26 or later",
+            Self::PythonPip => "python3 with pip",
+            Self::Containerd => "containerd",
+            Self::Runc => "runc",
+            Self::CniPlugins => "the CNI plug-ins",
+            Self::Iptables => "iptables",
+            Self::Iproute => "ip",
         }
     }
 
@@ -61,6 +95,14 @@ impl Need {
             }
             Self::StaticLibc => "the sample's image holds one static binary and nothing else",
             Self::PythonVenv => "schemathesis fuzzes the REST interface",
+            Self::Cluster => "some tests run the platform on Kubernetes",
+            Self::Go => "the servers of the test cluster are built from their Go modules",
+            Self::PythonPip => "the test cluster's gateway, Envoy, is in a package of PyPI",
+            Self::Containerd => "nodes of the test cluster run containers with it",
+            Self::Runc => "containerd starts containers with it",
+            Self::CniPlugins => "pods of the test cluster get their network from them",
+            Self::Iptables => "services of the test cluster are rules of the kernel",
+            Self::Iproute => "nodes of the test cluster get links and routes with it",
         }
     }
 
@@ -73,18 +115,48 @@ impl Need {
             Self::Postgres => has_postgres(),
             Self::StaticLibc => has_static_libc(),
             Self::PythonVenv => debian_python().is_some(),
+            Self::Cluster => {
+                env::var_os("KUBECONFIG").is_some()
+                    || CLUSTER.iter().chain(&CLUSTER_BUILD).all(|need| need.is_met())
+            }
+            Self::Go => go().is_some(),
+            Self::PythonPip => has_pip(),
+            Self::Containerd => on_path("containerd").is_some(),
+            Self::Runc => on_path("runc").is_some(),
+            Self::CniPlugins => {
+                ["/usr/lib/cni/bridge", "/opt/cni/bin/bridge"].iter().any(|path| Path::new(path).is_file())
+            }
+            Self::Iptables => on_path("iptables").is_some(),
+            Self::Iproute => on_path("ip").is_some(),
         }
     }
 
     /// The Debian package that brings it.
     fn package(self) -> Option<&'static str> {
         match self {
-            Self::Root | Self::OrdinaryUser => None,
+            // Debian's Go is older than the one that is needed.
+            Self::Root | Self::OrdinaryUser | Self::Cluster | Self::Go => None,
             Self::Subids => Some("uidmap"),
             Self::DockerRegistry => Some("docker-registry"),
             Self::Postgres => Some("postgresql"),
             Self::StaticLibc => Some("libc6-dev"),
             Self::PythonVenv => Some("python3-venv"),
+            Self::PythonPip => Some("python3-pip"),
+            Self::Containerd => Some("containerd"),
+            Self::Runc => Some("runc"),
+            Self::CniPlugins => Some("containernetworking-plugins"),
+            Self::Iptables => Some("iptables"),
+            Self::Iproute => Some("iproute2"),
+        }
+    }
+
+    /// How a person gets it.
+    fn remedy(self) -> String {
+        match (self, self.package()) {
+            (_, Some(package)) => format!("install: sudo apt-get install {package}"),
+            (Self::Go, None) => "install: https://go.dev/doc/install".to_owned(),
+            (Self::Cluster, None) => "set KUBECONFIG, or run `cargo xtask cluster up` as root".to_owned(),
+            (_, None) => "run this task as root".to_owned(),
         }
     }
 }
@@ -103,10 +175,7 @@ pub fn ensure(needs: &[Need]) -> Result<()> {
     }
     for need in &still {
         eprintln!("    missing: {}, because {}", need.what(), need.why());
-        match need.package() {
-            Some(package) => eprintln!("    install: sudo apt-get install {package}"),
-            None => eprintln!("    run this task as root"),
-        }
+        eprintln!("    {}", need.remedy());
     }
     bail!("{} prerequisites are missing", still.len())
 }
@@ -154,6 +223,25 @@ fn has_postgres() -> bool {
         || versions.into_iter().any(|version| version.path().join("bin/initdb").is_file())
 }
 
+/// Go, where it is new enough; the usual folder counts even when PATH leaves it out.
+pub fn go() -> Option<PathBuf> {
+    let usual = PathBuf::from("/usr/local/go/bin/go");
+    let found = on_path("go").or_else(|| usual.is_file().then_some(usual))?;
+    let output = Command::new(&found).args(["env", "GOVERSION"]).output().ok()?;
+    go_version(&String::from_utf8_lossy(&output.stdout)).is_some_and(|version| version >= GO).then_some(found)
+}
+
+/// The first two numbers of a version of Go, as in `go1.26.8`.
+fn go_version(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.trim().strip_prefix("go")?.split(['.', '-', 'r', ' ']);
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+fn has_pip() -> bool {
+    let probe = Command::new("python3").args(["-m", "pip", "--version"]).output();
+    probe.is_ok_and(|output| output.status.success())
+}
+
 fn has_static_libc() -> bool {
     let Ok(output) = Command::new("cc").arg("-print-file-name=libc.a").output() else {
         return false;
@@ -169,4 +257,17 @@ pub fn debian_python() -> Option<PathBuf> {
         probe.is_ok_and(|output| output.status.success())
     };
     [PathBuf::from("/usr/bin/python3")].into_iter().chain(on_path("python3")).find(works)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_go_are_read_and_compared_by_number() {
+        assert_eq!(go_version("go1.26.8\n"), Some((1, 26)));
+        assert_eq!(go_version("go1.27rc1"), Some((1, 27)));
+        assert!(go_version("go1.9").is_some_and(|version| version < GO));
+        assert_eq!(go_version("devel"), None);
+    }
 }

@@ -1,0 +1,113 @@
+//! `cargo xtask cluster`: real Kubernetes clusters on this machine, by the Go program of `tests/cluster`.
+//!
+//! The program and the servers are built once and kept outside the clone, under a hash of what they are built from.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::prerequisite;
+use crate::workspace::{Workspace, shown, succeed};
+
+/// The Go module, relative to the root.
+const MODULE: &str = "tests/cluster/";
+
+/// What was built from an older state of the module goes when nobody has used it for so long.
+const KEPT: Duration = Duration::from_hours(7 * 24);
+
+/// What the program is to do.
+#[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true)]
+pub struct Options {
+    /// up [--nodes N], down [--all], status [-o json], kubeconfig, push LAYOUT REFERENCE, test; each with [--name NAME]
+    #[arg(required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}
+
+/// Sets up, builds, and passes the arguments on. Standard output is that of the program.
+pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let verb = options.arguments.first().and_then(|verb| verb.to_str()).unwrap_or_default();
+    if matches!(verb, "up" | "down" | "test") {
+        prerequisite::ensure(&prerequisite::CLUSTER)?;
+    }
+    let kit = build(workspace)?;
+    let mut command = Command::new(kit.join("bin").join("cluster"));
+    let status = command
+        .args(&options.arguments)
+        .status()
+        .with_context(|| format!("failed to start `{}`", shown(&command)))?;
+    if !status.success() {
+        // The program has said why.
+        bail!("`cargo xtask cluster {verb}` failed");
+    }
+    Ok(())
+}
+
+/// The folder of everything that was built; built now if the module has changed since.
+fn build(workspace: &Workspace) -> Result<PathBuf> {
+    let folder = workspace.cache.join("cluster");
+    let kit = folder.join(fingerprint(workspace)?);
+    if !kit.is_dir() {
+        prerequisite::ensure(&prerequisite::CLUSTER_BUILD)?;
+        eprintln!("building the cluster once, into {}", kit.display());
+        let go = prerequisite::go().context("go is missing")?;
+        let mut command = Command::new(&go);
+        command.current_dir(workspace.root.join(MODULE)).env("PATH", path_with(&go)?);
+        command.args(["run", "./cmd/assemble", "-out"]).arg(&kit);
+        succeed(&mut command).context("the cluster could not be built")?;
+    }
+    // The time of its last use.
+    fs::write(kit.join("used"), "").with_context(|| format!("failed to write into {}", kit.display()))?;
+    remove_old(&folder, &kit)?;
+    Ok(kit)
+}
+
+/// A hash over the names and contents of the module's files, without its prose.
+fn fingerprint(workspace: &Workspace) -> Result<String> {
+    let mut content = Vec::new();
+    for file in workspace.files(&[""])? {
+        let is_prose = file.extension().is_some_and(|extension| extension == "md");
+        if !file.starts_with(MODULE) || is_prose {
+            continue;
+        }
+        let text = fs::read(workspace.root.join(&file))
+            .with_context(|| format!("failed to read {}", file.display()))?;
+        writeln!(content, "{} {}", file.display(), text.len())?;
+        content.extend(text);
+    }
+    let mut command = workspace.git();
+    command.args(["hash-object", "--stdin"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("failed to start `{}`", shown(&command)))?;
+    child.stdin.take().context("git has no input")?.write_all(&content).context("failed to write to git")?;
+    let output = child.wait_with_output().context("failed to wait for git")?;
+    ensure!(output.status.success(), "`{}` ended with {}", shown(&command), output.status);
+    let hash = String::from_utf8(output.stdout).context("git's hash is not UTF-8")?;
+    Ok(hash.trim().chars().take(16).collect())
+}
+
+/// The search path with the folder of a program first.
+fn path_with(program: &Path) -> Result<OsString> {
+    let own = program.parent().map(Path::to_path_buf);
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::join_paths(own.into_iter().chain(env::split_paths(&path))).context("PATH cannot be extended")
+}
+
+/// Removes what was built from other states of the module and not used for long. What a cluster runs is in use as long
+/// as it runs, so that only a process that has it open matters; the kernel keeps those files until then.
+fn remove_old(folder: &Path, current: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("failed to list {}", folder.display()))? {
+        let path = entry?.path();
+        let used = fs::metadata(path.join("used")).and_then(|file| file.modified());
+        let age = used.map(|used| SystemTime::now().duration_since(used).unwrap_or_default());
+        if path != current && age.is_ok_and(|age| age > KEPT) {
+            fs::remove_dir_all(&path).with_context(|| format!("failed to remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
