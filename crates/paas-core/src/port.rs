@@ -34,7 +34,7 @@ use crate::error::Result;
 pub use authorizer::{
     AccessRequest, Admission, AdmissionRequest, Authorizer, Decision, Permission, Role, Scope,
 };
-pub use driver::{ClusterPorts, SecretSource, SecretValue};
+pub use driver::{ClusterPorts, Driver, SecretSource, SecretValue};
 pub use exec::{Exec, ExecInput, ExecOptions, ExecOutput, ExecSession, ExecTarget, TerminalSize};
 pub use feed::{FeedSource, follow_feed};
 pub use keyring::KeyRing;

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::{Exec, Logs, Router, Runtime};
 use crate::error::Result;
 use crate::model::SecretRef;
-use crate::name::AppEnv;
+use crate::name::{AppEnv, ClusterName};
 
 /// The ports of one cluster.
 #[derive(Debug, Clone)]
@@ -21,6 +21,28 @@ pub struct ClusterPorts {
     pub logs: Option<Arc<dyn Logs>>,
     /// Commands inside them.
     pub exec: Option<Arc<dyn Exec>>,
+}
+
+/// Opens clusters of one kind from their configuration, so that clusters are added at run time.
+#[async_trait]
+pub trait Driver: fmt::Debug + Send + Sync + 'static {
+    /// The kind, by which configurations name it: `kubernetes`.
+    fn kind(&self) -> &'static str;
+
+    /// The JSON schema of its configuration.
+    fn schema(&self) -> schemars::Schema;
+
+    /// Opens a cluster. `secrets` reveals the values that its instances are started with.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) with every fault of the configuration,
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the cluster does not answer.
+    async fn open(
+        &self,
+        cluster: &ClusterName,
+        config: serde_json::Value,
+        secrets: Arc<dyn SecretSource>,
+    ) -> Result<ClusterPorts>;
 }
 
 /// A secret's value. It never prints itself and is never serialised.
