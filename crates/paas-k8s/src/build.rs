@@ -23,7 +23,6 @@ pub(crate) use config::needs_objects;
 pub(crate) use pod::check;
 pub(crate) use service::{NOBODY, Selection, component_service, nobody_service};
 pub(crate) use set::SetObjects;
-pub(crate) use space::SpaceObjects;
 
 /// The name of the one container of an instance.
 pub(crate) const CONTAINER: &str = "main";

@@ -17,6 +17,7 @@ use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::{Api, Resource};
 use paas_core::port::{BoxStream, InstanceId, RouterEvent, RuntimeEvent};
 use paas_core::{AppEnv, Error, ErrorKind, TrackKey};
+use serde::de::DeserializeOwned;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
@@ -118,7 +119,7 @@ pub(crate) fn follow(shared: &Arc<Shared>) -> Vec<JoinHandle<()>> {
 
 fn spawn<K>(shared: &Arc<Shared>) -> JoinHandle<()>
 where
-    K: Resource + Clone + std::fmt::Debug + Send + Sync + 'static,
+    K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
     K::DynamicType: Default,
 {
     let api: Api<K> = shared.everywhere();
@@ -142,7 +143,7 @@ struct Follower<K> {
 
 async fn follow_kind<K>(shared: Weak<Shared>, api: Api<K>, selector: String)
 where
-    K: Resource + Clone + std::fmt::Debug + Send + Sync + 'static,
+    K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
     K::DynamicType: Default,
 {
     let mut follower = Follower { shared, api, selector, known: BTreeMap::new() };
@@ -168,7 +169,7 @@ where
 
 impl<K> Follower<K>
 where
-    K: Resource + Clone + std::fmt::Debug + Send + Sync + 'static,
+    K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
     K::DynamicType: Default,
 {
     /// Lists everything, tells what differs from before, and returns the version to watch from.

@@ -143,7 +143,7 @@ impl Builder<'_> {
         (!groups.is_empty()).then(|| RoleBinding {
             metadata,
             role_ref: RoleRef {
-                api_group: Some("rbac.authorization.k8s.io".to_owned()),
+                api_group: "rbac.authorization.k8s.io".to_owned(),
                 kind: "ClusterRole".to_owned(),
                 name: "view".to_owned(),
             },

@@ -6,7 +6,7 @@ use futures::stream;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{AttachParams, AttachedProcess, TerminalSize as Size};
-use kube::core::Status;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use paas_core::port::{ExecInput, ExecOptions, ExecOutput, ExecSession};
 use paas_core::{Error, ErrorKind, Fault, Result};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -236,19 +236,21 @@ fn result(status: Option<Status>, killed: Option<i32>) -> Result<ExecOutput> {
                 .with_source("the connection ended before the command did")),
         };
     };
-    if status.is_success() {
+    if status.status.as_deref() == Some("Success") {
         return Ok(ExecOutput::Exit(0));
     }
-    let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
-    let code = causes.iter().find(|cause| cause.reason == "ExitCode").and_then(|cause| cause.message.parse().ok());
+    let causes = status.details.as_ref().and_then(|details| details.causes.as_deref()).unwrap_or_default();
+    let code = causes.iter().find(|cause| cause.reason.as_deref() == Some("ExitCode"));
+    let code = code.and_then(|cause| cause.message.as_ref()?.parse().ok());
     if let Some(code) = code {
         return Ok(ExecOutput::Exit(code));
     }
     let absent = ["executable file not found", "no such file or directory", "permission denied"];
-    let kind = if absent.iter().any(|words| status.message.contains(words)) {
+    let message = status.message.unwrap_or_default();
+    let kind = if absent.iter().any(|words| message.contains(words)) {
         ErrorKind::Invalid
     } else {
         ErrorKind::Unavailable
     };
-    Err(Error::new(kind, OPERATION).with_source(status.message))
+    Err(Error::new(kind, OPERATION).with_source(message))
 }

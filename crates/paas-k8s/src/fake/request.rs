@@ -62,9 +62,6 @@ impl Request {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    pub(super) fn parameters<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> + 'a {
-        self.query.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
-    }
 
     pub(super) fn asks(&self, name: &str) -> bool {
         matches!(self.parameter(name), Some("true" | "1" | ""))
