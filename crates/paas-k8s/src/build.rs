@@ -7,6 +7,8 @@ mod probe;
 mod run;
 mod service;
 mod set;
+#[cfg(test)]
+mod snapshots;
 mod space;
 
 use std::collections::BTreeMap;

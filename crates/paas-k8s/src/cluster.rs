@@ -15,7 +15,8 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 
 use crate::build::Builder;
-use crate::error::{failed, foreign};
+use crate::error::{failed, foreign, is_conflict};
+use crate::runtime::ATTEMPTS;
 use crate::gateway_api;
 use crate::options::KubernetesOptions;
 use crate::router::Confirmations;
@@ -182,13 +183,19 @@ impl Shared {
         let namespace = object.meta().namespace.clone().unwrap_or_default();
         let api: Api<K> = self.api(&namespace);
         let error = |error| failed(operation, error).with_context("object", format!("{namespace}/{name}"));
-        if let Some(existing) = api.get_metadata_opt(&name).await.map_err(error)? {
-            if !self.installation().owns(&existing.metadata) {
+        let mut attempts = ATTEMPTS;
+        loop {
+            let existing = api.get_metadata_opt(&name).await.map_err(error)?;
+            if existing.as_ref().is_some_and(|it| !self.installation().owns(&it.metadata)) {
                 return Err(foreign(operation, <K as k8s_openapi::Resource>::KIND, &namespace, &name));
             }
-            object.meta_mut().resource_version = existing.metadata.resource_version;
+            object.meta_mut().resource_version = existing.and_then(|it| it.metadata.resource_version);
+            attempts -= 1;
+            match self.apply(&api, &name, &object).await {
+                Err(refused) if is_conflict(&refused) && attempts > 0 => {}
+                answer => return answer.map_err(error),
+            }
         }
-        self.apply(&api, &name, &object).await.map_err(error)
     }
 
     /// Server-side apply by the one field manager.

@@ -13,6 +13,7 @@ mod answer;
 mod apply;
 mod controllers;
 mod data_plane;
+mod exec;
 mod faults;
 mod gateway;
 mod hand;
@@ -82,8 +83,8 @@ struct State {
     settings: Settings,
     /// How many requests of each weighted choice were sent where, so that shares are exact.
     sent: BTreeMap<String, BTreeMap<String, u64>>,
-    /// How many commands run inside each pod.
-    commands: BTreeMap<String, usize>,
+    /// The commands that run inside pods.
+    commands: Vec<exec::Running>,
     writes: u64,
     timers: Vec<(Duration, Timer)>,
 }
@@ -126,7 +127,7 @@ impl FakeCluster {
             script: Script::default(),
             settings,
             sent: BTreeMap::new(),
-            commands: BTreeMap::new(),
+            commands: Vec::new(),
             writes: 0,
             timers: Vec::new(),
         };

@@ -1,5 +1,7 @@
 //! Commands that can be found again.
 
+use paas_core::port::TerminalSize;
+
 /// The variable that marks a command and everything that it starts.
 const MARK: &str = "PAAS_COMMAND";
 
@@ -13,8 +15,11 @@ impl Mark {
     }
 
     /// The command, started with the mark by the image's shell.
-    pub(super) fn wrap(&self, command: &[String]) -> Vec<String> {
-        let script = format!("{MARK}={} exec \"$@\"", self.0);
+    ///
+    /// A terminal gets its size from the shell too: the one that the server is told may come after the command looks.
+    pub(super) fn wrap(&self, command: &[String], terminal: Option<TerminalSize>) -> Vec<String> {
+        let size = terminal.map(|it| format!("stty rows {} cols {} 2>/dev/null; ", it.rows, it.columns));
+        let script = format!("{}{MARK}={} exec \"$@\"", size.unwrap_or_default(), self.0);
         let mut words = vec!["/bin/sh".to_owned(), "-c".to_owned(), script, "sh".to_owned()];
         words.extend_from_slice(command);
         words

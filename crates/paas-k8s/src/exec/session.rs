@@ -24,12 +24,13 @@ const PIECE: usize = 32 * 1024;
 /// How long a command may take to fail to start, before it is taken for started.
 const STARTED: Duration = Duration::from_millis(300);
 
+type Sizes = futures::channel::mpsc::Sender<Size>;
 type Outputs = mpsc::Sender<Result<ExecOutput>>;
 
 /// Starts a command in a pod.
 pub(super) async fn open(pods: Api<Pod>, name: String, options: &ExecOptions) -> Result<ExecSession> {
     let mark = Mark::new();
-    match start(&pods, &name, &mark.wrap(&options.command), options, Some(mark.clone())).await? {
+    match start(&pods, &name, &mark.wrap(&options.command, options.terminal), options, Some(mark.clone())).await? {
         Started::Session(session) => Ok(session),
         // Without a shell the command runs bare, and cannot be signalled.
         Started::Missing(text) if text.contains("/bin/sh") => {
@@ -71,9 +72,9 @@ async fn start(
     let mut process = pods.exec(name, command.iter().map(String::as_str), &parameters).await.map_err(|error| {
         failed(OPERATION, error).with_context("instance", name)
     })?;
-    if let (Some(size), Some(mut sizes)) = (options.terminal, process.terminal_size()) {
-        resize(&mut sizes, size).await;
-        let _ = sizes; // later sizes come through the process below
+    let mut sizes = process.terminal_size();
+    if let (Some(size), Some(sizes)) = (options.terminal, &mut sizes) {
+        resize(sizes, size).await;
     }
     let status = process.take_status();
     let (outputs, mut output) = mpsc::channel(PIECES);
@@ -85,7 +86,7 @@ async fn start(
             None => None,
         }
     };
-    tokio::spawn(state.run(process, status, inputs, outputs));
+    tokio::spawn(state.run(process, sizes, status, inputs, outputs));
     // A program that does not exist is told within moments, before anything is printed.
     let first = timeout(STARTED, output.recv()).await;
     let first = match first {
@@ -93,7 +94,7 @@ async fn start(
             return Ok(Started::Missing(error.report()));
         }
         // The shell says so itself: 127 for what does not exist, 126 for what cannot be run.
-        Ok(Some(Ok(ExecOutput::Stderr(text)))) if is_missing(&text) => {
+        Ok(Some(Ok(ExecOutput::Stderr(text) | ExecOutput::Stdout(text)))) if is_missing(&text) => {
             return Ok(Started::Missing(String::from_utf8_lossy(&text).into_owned()));
         }
         Ok(first) => first,
@@ -117,7 +118,7 @@ fn is_missing(text: &[u8]) -> bool {
 }
 
 async fn resize(
-    sizes: &mut futures::channel::mpsc::Sender<Size>,
+    sizes: &mut Sizes,
     size: paas_core::port::TerminalSize,
 ) {
     use futures::SinkExt as _;
@@ -134,6 +135,7 @@ impl Session {
     async fn run(
         self,
         mut process: AttachedProcess,
+        mut sizes: Option<Sizes>,
         status: impl Future<Output = Option<Status>>,
         mut inputs: mpsc::Receiver<ExecInput>,
         outputs: Outputs,
@@ -141,7 +143,6 @@ impl Session {
         let stdout = process.stdout().map(|reader| copy(reader, outputs.clone(), ExecOutput::Stdout));
         let stderr = process.stderr().map(|reader| copy(reader, outputs.clone(), ExecOutput::Stderr));
         let mut stdin = process.stdin();
-        let mut sizes = process.terminal_size();
         let mut killed = None;
         let printed = async {
             let both = (optional(stdout), optional(stderr));

@@ -68,6 +68,14 @@ impl FakeCluster {
         printed
     }
 
+    /// How many commands run inside a pod.
+    pub fn commands_in(&self, name: &str) -> usize {
+        self.inner.with(|state| {
+            let Some(pod) = state.pod_named(name) else { return 0 };
+            state.commands.iter().filter(|command| command.uid == uid_of(&pod)).count()
+        })
+    }
+
     /// How many requests have changed something, or tried to.
     pub fn writes(&self) -> u64 {
         self.inner.with(|state| state.writes)

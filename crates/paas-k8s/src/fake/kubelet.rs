@@ -256,7 +256,8 @@ impl State {
             let uid = uid_of(pod).to_owned();
             self.lives.remove(&uid);
             self.printed.remove(&uid);
-            self.commands.remove(&uid);
+            // Their ends close, which ends them.
+            self.commands.retain(|command| command.uid != uid);
         }
     }
 }

@@ -51,6 +51,10 @@ impl State {
     }
 }
 
+fn told(stamped: bool, at: Timestamp, line: &str) -> String {
+    if stamped { format!("{at} {line}\n") } else { format!("{line}\n") }
+}
+
 fn next(at: Timestamp) -> Timestamp {
     at.checked_add(jiff::SignedDuration::from_nanos(1)).unwrap_or(at)
 }
@@ -60,6 +64,7 @@ struct Reader {
     uid: String,
     starts: u64,
     told: usize,
+    stamped: bool,
     waiting: VecDeque<String>,
     newest: tokio::sync::watch::Receiver<u64>,
 }
@@ -87,11 +92,12 @@ pub(super) fn open(inner: &Arc<Inner>, request: &Request) -> Result<AnswerBody, 
         } else {
             &printed.now
         };
+        let stamped = request.asks("timestamps");
         let since = request.parameter("sinceTime").and_then(|text| text.parse::<Timestamp>().ok());
         let mut text: VecDeque<String> = lines
             .iter()
             .filter(|(at, _)| since.is_none_or(|since| *at >= since))
-            .map(|(at, line)| format!("{at} {line}\n"))
+            .map(|(at, line)| told(stamped, *at, line))
             .collect();
         if let Some(tail) = request.parameter("tailLines").and_then(|text| text.parse::<usize>().ok()) {
             text.drain(..text.len().saturating_sub(tail));
@@ -104,6 +110,7 @@ pub(super) fn open(inner: &Arc<Inner>, request: &Request) -> Result<AnswerBody, 
             uid,
             starts: printed.starts,
             told: printed.now.len(),
+            stamped,
             waiting: text,
             newest,
         };
@@ -144,7 +151,8 @@ impl Reader {
             (printed.previous.as_deref().unwrap_or_default(), true)
         };
         let told = self.told.min(lines.len());
-        self.waiting.extend(lines[told..].iter().map(|(at, line)| format!("{at} {line}\n")));
+        let stamped = self.stamped;
+        self.waiting.extend(lines[told..].iter().map(|(at, line)| self::told(stamped, *at, line)));
         self.told = lines.len();
         !over || !self.waiting.is_empty()
     }

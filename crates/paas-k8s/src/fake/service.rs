@@ -18,7 +18,7 @@ use super::apply::precondition;
 use super::faults::{FOR_EVER, Fault};
 use super::objects::Key;
 use super::request::{Request, Selector};
-use super::{Inner, State, kinds, logs, watch};
+use super::{Inner, State, exec, kinds, logs, watch};
 
 /// The body of an answer.
 pub(super) type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
@@ -53,6 +53,9 @@ impl Service<http::Request<Body>> for FakeService {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let inner = Arc::clone(&self.inner);
         Box::pin(async move {
+            if request.headers().contains_key(header::UPGRADE) {
+                return exec::answer(inner, request).await;
+            }
             let (parts, body) = request.into_parts();
             let body = body.collect().await?.to_bytes();
             answer(inner, Request::parse(parts.method, &parts.uri, &parts.headers, body)).await
@@ -117,7 +120,7 @@ fn json_answer(code: u16, value: &Value) -> Response<AnswerBody> {
     respond(code, "application/json", whole(value.to_string()))
 }
 
-fn refusal(refused: &Refused) -> Response<AnswerBody> {
+pub(super) fn refusal(refused: &Refused) -> Response<AnswerBody> {
     let mut response = json_answer(refused.code, &refused.status());
     if let Some(seconds) = refused.retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());

@@ -27,29 +27,33 @@ async fn run(shared: Weak<Shared>, mut stale: tokio::sync::broadcast::Receiver<A
     let mut failed: BTreeSet<AppEnv> = BTreeSet::new();
     loop {
         let mut due = std::mem::take(&mut failed);
+        let mut missed = false;
         let first = if due.is_empty() {
             stale.recv().await
         } else {
             match tokio::time::timeout(AGAIN, stale.recv()).await {
                 Ok(first) => first,
-                Err(_) => Err(RecvError::Lagged(0)),
+                Err(_) => Err(RecvError::Lagged(0)), // nothing new, and something to try again
             }
         };
         match first {
             Ok(at) => drop(due.insert(at)),
-            // What was missed is told again: whatever is wrong then changes once more, or is looked at by the engine.
-            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Lagged(count)) => missed |= count > 0,
             Err(RecvError::Closed) => return,
         }
         sleep(TOGETHER).await;
         loop {
             match stale.try_recv() {
                 Ok(at) => drop(due.insert(at)),
-                Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Lagged(_)) => missed = true,
                 Err(TryRecvError::Empty | TryRecvError::Closed) => break,
             }
         }
         let Some(shared) = shared.upgrade() else { return };
+        if missed {
+            // Where one revision has everything, pods change nothing; where several share, they may have.
+            due.extend(Shared::lock(&shared.shared_traffic).keys().map(|track| track.component.at.clone()));
+        }
         for at in due {
             if let Err(error) = shared.write_routes(&at).await {
                 tracing::warn!(application = %at, error = %error.report(), "cannot write routes");

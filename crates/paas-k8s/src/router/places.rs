@@ -89,6 +89,7 @@ impl Shared {
     /// Refuses what the cluster cannot do, what is said twice, and what another application has.
     async fn check_places(&self, at: &AppEnv, routes: &[RouteBinding]) -> Result<()> {
         let mut faults = Vec::new();
+        let mut said_twice = Vec::new();
         let mut places = BTreeSet::new();
         for (index, route) in routes.iter().enumerate() {
             let mut fault = |message: &str| faults.push(Fault::new(format!("routes[{index}]"), message));
@@ -99,8 +100,12 @@ impl Shared {
                 fault("the cluster has no TCPRoute; install the experimental channel of the Gateway API");
             }
             if !places.insert(self.place(at, route)) {
-                fault("its place is taken by another access point of the same application");
+                let message = "its place is taken by another access point of the same application";
+                said_twice.push(Fault::new(format!("routes[{index}]"), message));
             }
+        }
+        if !said_twice.is_empty() {
+            return Err(Error::invalid(OPERATION, said_twice).with_context("application", at));
         }
         if !faults.is_empty() {
             return Err(Error::new(ErrorKind::Unsupported, OPERATION)

@@ -61,12 +61,10 @@ pub(super) fn of_pod(pod: &Pod, container: Option<&ContainerStatus>) -> Option<I
         return ended(container, status.phase.as_deref() == Some("Running"));
     }
     if state.is_some_and(|state| state.running.is_some()) {
-        if last_end(container).is_some() {
-            return ended(container, false);
-        }
         if super::instance::observe_phase(pod, container) == InstancePhase::Unready {
             return Some(failure("unhealthy", "its readiness probe fails"));
         }
+        return ended(container, false);
     }
     None
 }

@@ -360,7 +360,21 @@ impl Shared {
         K: Made,
     {
         let Some(mut object) = object else { return Ok(()) };
-        kube::Resource::meta_mut(&mut object).owner_references = Some(owners.to_vec());
+        let meta = kube::Resource::meta_mut(&mut object);
+        meta.owner_references = Some(owners.to_vec());
+        let name = meta.name.clone().unwrap_or_default();
+        let api: Api<K> = self.api(&meta.namespace.clone().unwrap_or_default());
+        let error = |error| failed(operation, error).with_context("object", &name);
+        // One of an earlier making is about to be collected with its owner. It goes first, so that the collector, which
+        // deletes by uid, never meets the new one.
+        if let Some(found) = api.get_metadata_opt(&name).await.map_err(error)?
+            && self.installation().owns(&found.metadata)
+            && found.metadata.owner_references.iter().flatten().any(|old| old.uid != owners[0].uid)
+        {
+            let looked_at = Preconditions { resource_version: None, uid: found.metadata.uid };
+            let deleted = api.delete(&name, &DeleteParams::default().preconditions(looked_at)).await;
+            gone(deleted.map(drop)).map_err(error)?;
+        }
         self.declare(operation, object).await.map(drop)
     }
 

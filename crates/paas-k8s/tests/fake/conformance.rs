@@ -1,16 +1,18 @@
 //! The promises of the ports.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use paas_core::conformance::exec::{Command, ExecFixture};
 use paas_core::conformance::logs::LogsFixture;
 use paas_core::conformance::router::{Answer, RouterFixture};
 use paas_core::conformance::runtime::{RuntimeFixture, Workload};
 use paas_core::memory::{Ending, Image};
 use paas_core::model::{Port, RevisionId, Template, Termination};
 use paas_core::port::{
-    Epoch, InstanceId, Logs, Router, RouterCapabilities, Runtime, RuntimeCapabilities,
+    Epoch, Exec, InstanceId, Logs, Router, RouterCapabilities, RunSpec, Runtime, RuntimeCapabilities,
 };
 use paas_core::{ComponentKey, TrackKey};
 use paas_k8s::fake::Reply;
@@ -136,6 +138,52 @@ impl LogsFixture for Fixture {
     }
 }
 
+#[async_trait]
+impl ExecFixture for Fixture {
+    fn exec(&self) -> Arc<dyn Exec> {
+        Arc::new(self.cluster.clone())
+    }
+
+    async fn start(&self, track: &TrackKey) -> InstanceId {
+        self.one_more(track).await
+    }
+
+    async fn run(&self, track: &TrackKey, command: Command) -> Option<InstanceId> {
+        let id = InstanceId(format!("run-of-{}", track.component.at.app));
+        let spec = RunSpec {
+            id: id.clone(),
+            track: track.clone(),
+            template: self.ready(&track.component),
+            command: Some(self.words(&command)),
+            env: BTreeMap::new(),
+            labels: BTreeMap::new(),
+        };
+        ok(self.cluster.start_run(Epoch(1), &spec).await);
+        Some(id)
+    }
+
+    fn words(&self, command: &Command) -> Vec<String> {
+        let words = match command {
+            Command::Echo(text) => vec!["echo", text],
+            Command::Warn(text) => vec!["warn", text],
+            Command::Cat => vec!["cat"],
+            Command::Env => vec!["env"],
+            Command::Exit(3) => vec!["exit", "3"],
+            Command::Exit(5) => vec!["exit", "5"],
+            Command::Exit(_) => vec!["exit", "0"],
+            Command::Sleep => vec!["sleep", "3600"],
+            Command::Size => vec!["size"],
+            Command::Missing => vec!["no-such-command"],
+            other => unimplemented!("{other:?}"),
+        };
+        words.into_iter().map(str::to_owned).collect()
+    }
+
+    async fn still_runs(&self, instance: &InstanceId, _: &Command) -> Option<bool> {
+        Some(self.fake.commands_in(&instance.0) > 0)
+    }
+}
+
 mod runtime {
     use super::Fixture;
     paas_core::runtime_conformance!(
@@ -153,6 +201,13 @@ mod router {
 mod logs {
     use super::Fixture;
     paas_core::logs_conformance!(
+        #[tokio::test(start_paused = true)] => Fixture::new().await
+    );
+}
+
+mod exec {
+    use super::Fixture;
+    paas_core::exec_conformance!(
         #[tokio::test(start_paused = true)] => Fixture::new().await
     );
 }
