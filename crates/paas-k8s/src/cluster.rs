@@ -16,10 +16,10 @@ use tokio::task::JoinHandle;
 
 use crate::build::Builder;
 use crate::error::{failed, foreign, is_conflict};
-use crate::runtime::ATTEMPTS;
 use crate::gateway_api;
 use crate::options::KubernetesOptions;
 use crate::router::Confirmations;
+use crate::runtime::ATTEMPTS;
 use crate::scheme::{Installation, keys};
 use crate::watch::Events;
 
@@ -34,7 +34,9 @@ pub struct KubernetesCluster {
 
 impl fmt::Debug for KubernetesCluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KubernetesCluster").field("cluster", &self.shared.options.cluster).finish_non_exhaustive()
+        f.debug_struct("KubernetesCluster")
+            .field("cluster", &self.shared.options.cluster)
+            .finish_non_exhaustive()
     }
 }
 
@@ -81,7 +83,8 @@ impl KubernetesCluster {
         options: KubernetesOptions,
         secrets: Arc<dyn SecretSource>,
     ) -> Result<Self> {
-        let features = if options.gateway.is_some() { find_features(&client).await? } else { Features::default() };
+        let features =
+            if options.gateway.is_some() { find_features(&client).await? } else { Features::default() };
         if options.gateway.is_some() && !features.http_routes {
             return Err(Error::new(ErrorKind::Unsupported, "open a cluster")
                 .with_context("cluster", &options.cluster)
@@ -128,7 +131,10 @@ async fn find_features(client: &Client) -> Result<Features> {
             Err(error) => Err(failed("find out what a cluster has", error)),
         }
     };
-    Ok(Features { http_routes: has("v1", "httproutes").await?, tcp_routes: has("v1alpha2", "tcproutes").await? })
+    Ok(Features {
+        http_routes: has("v1", "httproutes").await?,
+        tcp_routes: has("v1alpha2", "tcproutes").await?,
+    })
 }
 
 impl Shared {

@@ -238,7 +238,8 @@ async fn credentials(config: &KubernetesConfig) -> Result<kube::Config> {
     let invalid = |path: &str, message: String| Error::invalid(OPERATION, vec![Fault::new(path, message)]);
     let parsed = Kubeconfig::from_yaml(text).map_err(|error| invalid("kubeconfig", error.to_string()))?;
     // A configuration is data of a user: what it names on this machine is neither run nor read.
-    for user in parsed.auth_infos.iter().filter_map(|user| user.auth_info.as_ref().map(|it| (&user.name, it))) {
+    for user in parsed.auth_infos.iter().filter_map(|user| user.auth_info.as_ref().map(|it| (&user.name, it)))
+    {
         let (name, info) = user;
         let runs = info.exec.is_some() || info.auth_provider.is_some();
         let reads =

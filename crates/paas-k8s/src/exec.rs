@@ -31,7 +31,9 @@ impl Exec for KubernetesCluster {
                 let pods = instances_of(&self.shared, OPERATION, track).await?;
                 let running = |pod: &&Pod| is_running(pod);
                 let found = match wanted {
-                    Some(id) => pods.iter().filter(running).find(|pod| pod.metadata.name.as_ref() == Some(&id.0)),
+                    Some(id) => {
+                        pods.iter().filter(running).find(|pod| pod.metadata.name.as_ref() == Some(&id.0))
+                    }
                     None => pods.iter().find(|pod| is_running(pod) && is_ready(pod)),
                 };
                 let Some(name) = found.and_then(|pod| pod.metadata.name.clone()) else {
@@ -55,12 +57,13 @@ fn is_running(pod: &Pod) -> bool {
     let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
     statuses.is_some_and(|all| {
         all.iter().any(|it| {
-            it.name == crate::build::CONTAINER && it.state.as_ref().is_some_and(|state| state.running.is_some())
+            it.name == crate::build::CONTAINER
+                && it.state.as_ref().is_some_and(|state| state.running.is_some())
         })
     })
 }
 
-fn is_ready(pod: &Pod) -> bool {
+pub(crate) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     pod.metadata.deletion_timestamp.is_none()
         && conditions.is_some_and(|all| all.iter().any(|it| it.type_ == "Ready" && it.status == "True"))

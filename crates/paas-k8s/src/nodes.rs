@@ -144,7 +144,8 @@ impl KubernetesCluster {
             let (mut cpu, mut memory) = (0, 0);
             for container in pod["containers"].as_array().into_iter().flatten() {
                 cpu += nano_cpu(container["usage"]["cpu"].as_str().unwrap_or_default());
-                let bytes: Option<Bytes> = container["usage"]["memory"].as_str().and_then(|it| it.parse().ok());
+                let bytes: Option<Bytes> =
+                    container["usage"]["memory"].as_str().and_then(|it| it.parse().ok());
                 memory += bytes.map_or(0, Bytes::get);
             }
             let name = pod["metadata"]["name"].as_str().unwrap_or_default().to_owned();

@@ -66,7 +66,6 @@ impl Events {
         self.stale.subscribe()
     }
 
-
     pub(crate) fn router_sender(&self) -> broadcast::Sender<RouterEvent> {
         self.router.clone()
     }

@@ -44,7 +44,9 @@ pub(super) fn secret(
     inputs: &Inputs,
 ) -> Option<Secret> {
     let value = |value: &ResolvedValue| match value {
-        ResolvedValue::Secret(secret) => inputs.secrets.get(secret).map(|it| ByteString(it.reveal().to_vec())),
+        ResolvedValue::Secret(secret) => {
+            inputs.secrets.get(secret).map(|it| ByteString(it.reveal().to_vec()))
+        }
         _ => None,
     };
     let mut data = BTreeMap::new();
@@ -118,11 +120,7 @@ pub(super) fn files(template: &Template, object: &str) -> (Vec<Volume>, Vec<Volu
             items: Some(plain),
             ..ConfigMapVolumeSource::default()
         };
-        volumes.push(Volume {
-            name: FILES.to_owned(),
-            config_map: Some(config_map),
-            ..Volume::default()
-        });
+        volumes.push(Volume { name: FILES.to_owned(), config_map: Some(config_map), ..Volume::default() });
     }
     if !secret.is_empty() {
         let source = SecretVolumeSource {

@@ -43,9 +43,8 @@ impl Builder<'_> {
         let name = template.image.split('@').next().unwrap_or_default();
         let last = name.rfind('/').map_or(0, |slash| slash + 1);
         let name = name[last..].find(':').map_or(name, |colon| &name[..last + colon]);
-        let has_registry = name
-            .split_once('/')
-            .is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost");
+        let has_registry =
+            name.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost");
         match &self.options.default_registry {
             Some(registry) if !has_registry => format!("{registry}/{name}@{}", template.digest),
             _ => format!("{name}@{}", template.digest),

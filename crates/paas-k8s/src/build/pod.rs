@@ -200,7 +200,8 @@ pub(crate) fn check(
         fault("resources.pids", message);
     }
     if !is_run && template.restart != RestartPolicy::Always {
-        let message = "instances of a set are always restarted on Kubernetes; use always, or a job".to_owned();
+        let message =
+            "instances of a set are always restarted on Kubernetes; use always, or a job".to_owned();
         fault("restart", message);
     }
     let probes = [
@@ -218,9 +219,9 @@ pub(crate) fn check(
                 continue;
             }
         };
-        let found = port.as_ref().map_or(!template.ports.is_empty(), |name| {
-            template.ports.iter().any(|port| port.name == *name)
-        });
+        let found = port
+            .as_ref()
+            .map_or(!template.ports.is_empty(), |name| template.ports.iter().any(|port| port.name == *name));
         if !found {
             fault(path, "it asks a port that the component does not have".to_owned());
         }

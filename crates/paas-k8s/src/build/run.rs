@@ -31,8 +31,7 @@ impl Builder<'_> {
         annotations.extend([self.epoch(epoch), (self.key(keys::RUN_ID), spec.id.to_string())]);
         let staged = needs_objects(&spec.template, &spec.env);
 
-        let mut pod =
-            self.pod(&spec.track, &spec.template, &spec.env, inputs, &name, Purpose::Run);
+        let mut pod = self.pod(&spec.track, &spec.template, &spec.env, inputs, &name, Purpose::Run);
         if let (Some(command), Some(container)) = (&spec.command, pod.containers.first_mut()) {
             container.command = Some(container::literal(command));
             container.args = None;

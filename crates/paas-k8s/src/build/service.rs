@@ -36,11 +36,7 @@ pub(crate) fn component_service(
     let labels = builder.labels(installation.track_labels(track), &BTreeMap::new(), roles::SERVICE);
     let name = component_name(&track.component);
     let selector = selector(builder, &track.component, selection);
-    Service {
-        metadata: metadata(&namespace, &name, labels),
-        spec: Some(spec(ports, selector)),
-        status: None,
-    }
+    Service { metadata: metadata(&namespace, &name, labels), spec: Some(spec(ports, selector)), status: None }
 }
 
 /// The service that nobody is behind.

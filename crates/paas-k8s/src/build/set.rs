@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::apps::v1::{
-    Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment,
-};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
     ConfigMap, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodTemplateSpec, Secret, Service,
     VolumeResourceRequirements,
@@ -36,13 +34,7 @@ pub(crate) struct SetObjects {
 
 impl Builder<'_> {
     /// The objects of a set, in one making of it.
-    pub(crate) fn set(
-        &self,
-        epoch: Epoch,
-        spec: &SetSpec,
-        incarnation: &str,
-        inputs: &Inputs,
-    ) -> SetObjects {
+    pub(crate) fn set(&self, epoch: Epoch, spec: &SetSpec, incarnation: &str, inputs: &Inputs) -> SetObjects {
         let installation = self.installation();
         let track = &spec.key.track;
         let namespace = installation.namespace(&track.component.at.env_ref());
@@ -57,22 +49,14 @@ impl Builder<'_> {
         let template = serde_json::to_string(&record(&spec.template)).unwrap_or_default();
         annotations.insert(self.key(keys::TEMPLATE), template);
         annotations.insert(self.key(keys::PREPARING), spec.count.to_string());
-        let pod_annotations =
-            BTreeMap::from([(self.key(keys::INCARNATION), incarnation.to_owned())]);
+        let pod_annotations = BTreeMap::from([(self.key(keys::INCARNATION), incarnation.to_owned())]);
         let pod = PodTemplateSpec {
             metadata: Some(ObjectMeta {
                 labels: Some(labels(roles::INSTANCE)),
                 annotations: Some(pod_annotations),
                 ..ObjectMeta::default()
             }),
-            spec: Some(self.pod(
-                track,
-                &spec.template,
-                &BTreeMap::new(),
-                inputs,
-                &object,
-                Purpose::Instance,
-            )),
+            spec: Some(self.pod(track, &spec.template, &BTreeMap::new(), inputs, &object, Purpose::Instance)),
         };
         let deployment = Deployment {
             metadata: ObjectMeta {
@@ -142,11 +126,7 @@ impl Builder<'_> {
             let access = if options.shared { "ReadWriteMany" } else { "ReadWriteOnce" };
             let size = BTreeMap::from([("storage".to_owned(), Quantity(options.size.to_string()))]);
             PersistentVolumeClaim {
-                metadata: metadata(
-                    &namespace,
-                    &volume_name(&track.component, mount.name.as_str()),
-                    labels,
-                ),
+                metadata: metadata(&namespace, &volume_name(&track.component, mount.name.as_str()), labels),
                 spec: Some(PersistentVolumeClaimSpec {
                     access_modes: Some(vec![access.to_owned()]),
                     storage_class_name: options.storage_class.clone(),

@@ -88,7 +88,10 @@ fn template() -> Template {
             liveness: Some(Probe::new(ProbeCheck::Command(vec!["alive".to_owned()]))),
         },
         restart: RestartPolicy::Always,
-        calls: vec![CallTarget { component: "org/prod/shop/api".parse().expect("it is valid"), port: port() }],
+        calls: vec![CallTarget {
+            component: "org/prod/shop/api".parse().expect("it is valid"),
+            port: port(),
+        }],
         termination: Termination { drain_seconds: 30, grace_seconds: 10 },
         security: Security { read_only_root: true, user: Some("1000:1000".to_owned()) },
         restart_nonce: 0,
@@ -100,7 +103,10 @@ fn spec() -> SetSpec {
         key: SetKey { track: track(), revision: RevisionId::new("0a1b2c3d4e5f").expect("it is valid") },
         template: template(),
         count: 3,
-        labels: BTreeMap::from([("org".to_owned(), "other".to_owned()), ("team".to_owned(), "web".to_owned())]),
+        labels: BTreeMap::from([
+            ("org".to_owned(), "other".to_owned()),
+            ("team".to_owned(), "web".to_owned()),
+        ]),
     }
 }
 

@@ -23,7 +23,11 @@ const PIECES: usize = 16;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Attaches to a run.
-pub(super) async fn attach(shared: &Arc<Shared>, id: &InstanceId, options: &ExecOptions) -> Result<ExecSession> {
+pub(super) async fn attach(
+    shared: &Arc<Shared>,
+    id: &InstanceId,
+    options: &ExecOptions,
+) -> Result<ExecSession> {
     if find_run(shared, OPERATION, id).await?.is_none() {
         return Err(Error::new(ErrorKind::NotFound, OPERATION).with_context("run", id));
     }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use futures::stream;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::Api;
 use kube::api::{AttachParams, AttachedProcess, TerminalSize as Size};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use paas_core::port::{ExecInput, ExecOptions, ExecOutput, ExecSession};
 use paas_core::{Error, ErrorKind, Fault, Result};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -30,7 +30,9 @@ type Outputs = mpsc::Sender<Result<ExecOutput>>;
 /// Starts a command in a pod.
 pub(super) async fn open(pods: Api<Pod>, name: String, options: &ExecOptions) -> Result<ExecSession> {
     let mark = Mark::new();
-    match start(&pods, &name, &mark.wrap(&options.command, options.terminal), options, Some(mark.clone())).await? {
+    match start(&pods, &name, &mark.wrap(&options.command, options.terminal), options, Some(mark.clone()))
+        .await?
+    {
         Started::Session(session) => Ok(session),
         // Without a shell the command runs bare, and cannot be signalled.
         Started::Missing(text) if text.contains("/bin/sh") => {
@@ -69,9 +71,10 @@ async fn start(
         .stdout(true)
         .stderr(!terminal)
         .tty(terminal);
-    let mut process = pods.exec(name, command.iter().map(String::as_str), &parameters).await.map_err(|error| {
-        failed(OPERATION, error).with_context("instance", name)
-    })?;
+    let mut process = pods
+        .exec(name, command.iter().map(String::as_str), &parameters)
+        .await
+        .map_err(|error| failed(OPERATION, error).with_context("instance", name))?;
     let mut sizes = process.terminal_size();
     if let (Some(size), Some(sizes)) = (options.terminal, &mut sizes) {
         resize(sizes, size).await;
@@ -117,10 +120,7 @@ fn is_missing(text: &[u8]) -> bool {
         && (text.contains("not found") || text.contains("Permission denied"))
 }
 
-async fn resize(
-    sizes: &mut Sizes,
-    size: paas_core::port::TerminalSize,
-) {
+async fn resize(sizes: &mut Sizes, size: paas_core::port::TerminalSize) {
     use futures::SinkExt as _;
     let _ = sizes.send(Size { width: size.columns, height: size.rows }).await; // it has ended
 }

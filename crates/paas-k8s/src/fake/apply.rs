@@ -50,13 +50,7 @@ impl State {
         }
     }
 
-    fn apply(
-        &mut self,
-        key: &Key,
-        mut wanted: Value,
-        manager: &str,
-        force: bool,
-    ) -> Result<Value, Refused> {
+    fn apply(&mut self, key: &Key, mut wanted: Value, manager: &str, force: bool) -> Result<Value, Refused> {
         let existing = self.objects.get(key).cloned();
         if let Some(existing) = &existing {
             precondition(key, existing, &wanted["metadata"])?;
@@ -91,7 +85,8 @@ impl State {
             }
         }
         if !contested.is_empty() {
-            let message = format!("Apply failed with {} conflicts: {}", contested.len(), contested.join(", "));
+            let message =
+                format!("Apply failed with {} conflicts: {}", contested.len(), contested.join(", "));
             return Err(Refused::new(409, "Conflict", message));
         }
         let before = owners.remove(manager).unwrap_or_default();
@@ -202,8 +197,7 @@ fn remove(object: &mut Value, path: &[String]) {
 /// The owners are kept where a real server keeps them, in a form of our own: paths joined by a character that no key has.
 fn managed(owners: &BTreeMap<String, BTreeSet<Path>>) -> Value {
     let entry = |(manager, paths): (&String, &BTreeSet<Path>)| {
-        let paths: Map<String, Value> =
-            paths.iter().map(|path| (path.join("\u{1f}"), json!({}))).collect();
+        let paths: Map<String, Value> = paths.iter().map(|path| (path.join("\u{1f}"), json!({}))).collect();
         json!({ "manager": manager, "operation": "Apply", "fieldsType": "FieldsV1", "fieldsV1": paths })
     };
     Value::Array(owners.iter().map(entry).collect())

@@ -175,9 +175,10 @@ impl State {
     }
 
     pub(super) fn pods_of<'a>(&'a self, uid: &'a str) -> impl Iterator<Item = &'a Value> + 'a {
-        self.objects.of(kinds::POD).map(|(_, pod)| pod).filter(move |pod| {
-            pod["metadata"]["ownerReferences"][0]["uid"].as_str() == Some(uid)
-        })
+        self.objects
+            .of(kinds::POD)
+            .map(|(_, pod)| pod)
+            .filter(move |pod| pod["metadata"]["ownerReferences"][0]["uid"].as_str() == Some(uid))
     }
 
     /// Deletes a pod if the budgets that cover it allow it.
@@ -186,13 +187,18 @@ impl State {
             return Err(super::answer::Refused::missing(key));
         };
         let budgets: Vec<Value> = self.objects.of(kinds::BUDGET).map(|(_, budget)| budget.clone()).collect();
-        for budget in budgets.iter().filter(|it| it["metadata"]["namespace"] == pod["metadata"]["namespace"]) {
+        for budget in budgets.iter().filter(|it| it["metadata"]["namespace"] == pod["metadata"]["namespace"])
+        {
             let selector = &budget["spec"]["selector"]["matchLabels"];
             if !selected(selector, &pod) {
                 continue;
             }
-            let covered: Vec<&Value> =
-                self.objects.of(kinds::POD).map(|(_, pod)| pod).filter(|pod| selected(selector, pod)).collect();
+            let covered: Vec<&Value> = self
+                .objects
+                .of(kinds::POD)
+                .map(|(_, pod)| pod)
+                .filter(|pod| selected(selector, pod))
+                .collect();
             let away = covered.iter().filter(|pod| !is_ready(pod) || !stands(pod)).count();
             let allowed = budget["spec"]["maxUnavailable"].as_u64().unwrap_or(u64::MAX);
             if is_ready(&pod) && away as u64 >= allowed {

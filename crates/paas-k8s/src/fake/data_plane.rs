@@ -134,7 +134,9 @@ fn is_accepted(route: &Value) -> bool {
 fn fits_host(declared: &str, host: &str) -> Option<(bool, usize)> {
     match declared.strip_prefix('*') {
         None => (declared == host).then_some((true, declared.len())),
-        Some(suffix) => (host.ends_with(suffix) && host.len() > suffix.len()).then_some((false, suffix.len())),
+        Some(suffix) => {
+            (host.ends_with(suffix) && host.len() > suffix.len()).then_some((false, suffix.len()))
+        }
     }
 }
 

@@ -89,7 +89,8 @@ fn accept(
     parsed: Request,
     key: Key,
 ) -> Response<Empty<Bytes>> {
-    let accepted = request.headers().get(header::SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
+    let accepted =
+        request.headers().get(header::SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
     tokio::spawn(async move {
         if let Ok(upgraded) = hyper::upgrade::on(request).await {
             let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
@@ -159,7 +160,12 @@ impl Session {
         status
     }
 
-    async fn program(&mut self, command: &[String], env: &Value, signalled: &mut mpsc::Receiver<i32>) -> Value {
+    async fn program(
+        &mut self,
+        command: &[String],
+        env: &Value,
+        signalled: &mut mpsc::Receiver<i32>,
+    ) -> Value {
         let rest = || command.get(1..).unwrap_or_default().join(" ");
         let number = || command.get(1).and_then(|text| text.parse::<u32>().ok()).unwrap_or_default();
         let errors = if self.terminal { STDOUT } else { STDERR };

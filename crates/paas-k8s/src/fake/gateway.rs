@@ -34,7 +34,9 @@ impl State {
                     let listeners = self.objects.get(&gateway).map(|it| &it["spec"]["listeners"]);
                     let accepted = listeners.is_some_and(|listeners| {
                         listener.is_null()
-                            || listeners.as_array().is_some_and(|all| all.iter().any(|it| it["name"] == *listener))
+                            || listeners
+                                .as_array()
+                                .is_some_and(|all| all.iter().any(|it| it["name"] == *listener))
                     });
                     json!({
                         "parentRef": parent,
@@ -54,7 +56,8 @@ impl State {
     fn route_condition(&self, route: &Value, kind: &str, holds: bool, otherwise: &str) -> Value {
         let status = if holds { "True" } else { "False" };
         let before = route["status"]["parents"][0]["conditions"].as_array();
-        let before = before.and_then(|all| all.iter().find(|it| it["type"] == kind && it["status"] == status));
+        let before =
+            before.and_then(|all| all.iter().find(|it| it["type"] == kind && it["status"] == status));
         let at = before.map_or_else(|| self.time(), |it| it["lastTransitionTime"].clone());
         json!({ "type": kind, "status": status, "reason": if holds { kind } else { otherwise }, "message": "",
             "observedGeneration": route["metadata"]["generation"], "lastTransitionTime": at })

@@ -60,8 +60,11 @@ impl State {
             set_condition(&mut pod, "PodScheduled", true, &self.time(), "", "");
             set_condition(&mut pod, "Ready", false, &self.time(), "ContainersNotReady", "");
             pod["spec"]["nodeName"] = json!("node-0");
-            pod["status"]["containerStatuses"] = json!([status(&pod, &json!({
-                "waiting": { "reason": "ContainerCreating" } }))]);
+            pod["status"]["containerStatuses"] = json!([status(
+                &pod,
+                &json!({
+                "waiting": { "reason": "ContainerCreating" } })
+            )]);
             let pull = image_of(images, &pod).map_or(Duration::ZERO, |image| image.pull());
             let _ = self.replace(&key_of(&pod), pod);
             self.after(SOON + pull, Timer::Pod { uid, life: 0, stage: Stage::Pulled });
@@ -91,8 +94,10 @@ impl State {
             "Back-off pulling image {image:?}: ErrImagePull: rpc error: code = NotFound desc = failed to pull and \
              unpack image {image:?}: failed to resolve reference {image:?}: {image}: not found"
         );
-        pod["status"]["containerStatuses"] =
-            json!([status(&pod, &json!({ "waiting": { "reason": "ImagePullBackOff", "message": message } }))]);
+        pod["status"]["containerStatuses"] = json!([status(
+            &pod,
+            &json!({ "waiting": { "reason": "ImagePullBackOff", "message": message } })
+        )]);
         let uid = uid_of(&pod).to_owned();
         let life = self.lives.get(&uid).map_or(0, |known| known.life);
         let _ = self.replace(&key_of(&pod), pod);
@@ -133,7 +138,8 @@ impl State {
             then(ready_after.max(SOON), Stage::Ready);
         }
         if is_run && command.is_array() {
-            let words: Vec<&str> = command.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let words: Vec<&str> =
+                command.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
             if let Some((after, text, code)) = program(&words) {
                 then(after, Stage::Ends(Ending::Exit(code)));
                 if let Some(text) = text {
@@ -211,7 +217,8 @@ impl State {
         let pause = FIRST_PAUSE.saturating_mul(1 << ends.saturating_sub(2).min(10)).min(LONGEST_PAUSE);
         let before = pod["status"]["containerStatuses"][0].clone();
         let message = format!("back-off {}s restarting failed container=main", pause.as_secs());
-        let mut now = status(&pod, &json!({ "waiting": { "reason": "CrashLoopBackOff", "message": message } }));
+        let mut now =
+            status(&pod, &json!({ "waiting": { "reason": "CrashLoopBackOff", "message": message } }));
         now["restartCount"] = before["restartCount"].clone();
         now["lastState"] = before["state"].clone();
         pod["status"]["containerStatuses"] = json!([now]);

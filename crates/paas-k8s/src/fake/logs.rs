@@ -143,9 +143,11 @@ impl Reader {
         let state = self.inner.lock();
         let Some(printed) = state.printed.get(&self.uid) else { return false };
         let (lines, over) = if printed.starts == self.starts {
-            let running = state.lives.get(&self.uid).and_then(|life| state.objects.get(&life.key)).is_some_and(
-                |pod| pod["status"]["containerStatuses"][0]["state"]["running"].is_object(),
-            );
+            let running = state
+                .lives
+                .get(&self.uid)
+                .and_then(|life| state.objects.get(&life.key))
+                .is_some_and(|pod| pod["status"]["containerStatuses"][0]["state"]["running"].is_object());
             (printed.now.as_slice(), !running)
         } else {
             (printed.previous.as_deref().unwrap_or_default(), true)

@@ -150,7 +150,8 @@ impl State {
     /// The defaults that this crate reads.
     fn defaults(&mut self, kind: &'static Kind, object: &mut Value, uid: &str) {
         if kind == kinds::SERVICE && object["spec"]["clusterIP"].is_null() {
-            let number: u64 = uid.rsplit('-').next().and_then(|digits| digits.parse().ok()).unwrap_or_default();
+            let number: u64 =
+                uid.rsplit('-').next().and_then(|digits| digits.parse().ok()).unwrap_or_default();
             object["spec"]["clusterIP"] =
                 json!(format!("10.96.{}.{}", (number / 250) % 250, number % 250 + 1));
         }

@@ -62,7 +62,6 @@ impl Request {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-
     pub(super) fn asks(&self, name: &str) -> bool {
         matches!(self.parameter(name), Some("true" | "1" | ""))
     }

@@ -179,9 +179,12 @@ impl State {
         let parts: Vec<&str> = request.path.split('/').filter(|part| !part.is_empty()).collect();
         let (group, version) = match parts.as_slice() {
             ["version"] => {
-                return Some(Ok((200, json!({ "major": "1", "minor": "33", "gitVersion": "v1.33.0-fake",
+                return Some(Ok((
+                    200,
+                    json!({ "major": "1", "minor": "33", "gitVersion": "v1.33.0-fake",
                     "gitCommit": "", "gitTreeState": "", "buildDate": "", "goVersion": "", "compiler": "",
-                    "platform": "" }))));
+                    "platform": "" }),
+                )));
             }
             ["api", version] => ("", *version),
             ["apis", group, version] => (*group, *version),
@@ -266,7 +269,10 @@ impl State {
             && name.len() <= 253
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b));
         if !valid {
-            return Err(Refused::invalid(key, "metadata.name: Invalid value: a lowercase RFC 1123 subdomain"));
+            return Err(Refused::invalid(
+                key,
+                "metadata.name: Invalid value: a lowercase RFC 1123 subdomain",
+            ));
         }
         let service = key.kind == kinds::SERVICE;
         if service && (name.len() > 63 || !name.starts_with(|c: char| c.is_ascii_lowercase())) {
@@ -275,7 +281,8 @@ impl State {
         let labels = object["metadata"]["labels"].as_object().into_iter().flatten();
         for (label, value) in labels {
             if value.as_str().is_none_or(|value| value.len() > 63) {
-                let message = format!("metadata.labels: Invalid value: {label}: must be no more than 63 bytes");
+                let message =
+                    format!("metadata.labels: Invalid value: {label}: must be no more than 63 bytes");
                 return Err(Refused::invalid(key, &message));
             }
         }
@@ -310,5 +317,9 @@ impl State {
 }
 
 fn no_path(request: &Request) -> Refused {
-    Refused::new(404, "NotFound", format!("the server could not find the requested resource {}", request.path))
+    Refused::new(
+        404,
+        "NotFound",
+        format!("the server could not find the requested resource {}", request.path),
+    )
 }

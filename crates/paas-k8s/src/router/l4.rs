@@ -57,7 +57,8 @@ impl Shared {
             let existing = found.iter().find(|it| it.metadata.name == service.metadata.name);
             let spec = |it: &Service| {
                 let spec = it.spec.clone().unwrap_or_default();
-                let ports: Vec<_> = spec.ports.into_iter().flatten().map(|it| (it.port, it.target_port)).collect();
+                let ports: Vec<_> =
+                    spec.ports.into_iter().flatten().map(|it| (it.port, it.target_port)).collect();
                 (spec.selector, ports)
             };
             if existing.is_none_or(|existing| spec(existing) != spec(service)) {

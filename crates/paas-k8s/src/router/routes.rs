@@ -196,7 +196,8 @@ impl Shared {
     async fn listener(&self, gateway: &GatewayOptions, port: u16) -> Result<String> {
         let api: Api<Gateway> = self.api(&gateway.namespace);
         let found = api.get(&gateway.name).await.map_err(|error| {
-            failed(OPERATION, error).with_context("gateway", format!("{}/{}", gateway.namespace, gateway.name))
+            failed(OPERATION, error)
+                .with_context("gateway", format!("{}/{}", gateway.namespace, gateway.name))
         })?;
         let listener = found.spec.listeners.iter().find(|it| it.port == port && it.protocol == "TCP");
         listener.map(|it| it.name.clone()).ok_or_else(|| {
@@ -209,12 +210,7 @@ impl Shared {
     }
 
     /// Makes the routes of one kind equal to the wanted ones; false if somebody else changed one meanwhile.
-    async fn write_kind<K>(
-        &self,
-        at: &AppEnv,
-        wanted: Vec<K>,
-        same: impl Fn(&K, &K) -> bool,
-    ) -> Result<bool>
+    async fn write_kind<K>(&self, at: &AppEnv, wanted: Vec<K>, same: impl Fn(&K, &K) -> bool) -> Result<bool>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
             + k8s_openapi::Resource
@@ -235,7 +231,9 @@ impl Shared {
         for mut object in wanted.iter().cloned() {
             let existing = found.iter().find(|it| name(it) == name(&object));
             match existing {
-                Some(existing) if same(existing, &object) && existing.meta().labels == object.meta().labels => {
+                Some(existing)
+                    if same(existing, &object) && existing.meta().labels == object.meta().labels =>
+                {
                     continue;
                 }
                 Some(existing) => {

@@ -17,7 +17,8 @@ use crate::scheme::{component_name, keys};
 impl Shared {
     pub(super) async fn apply_traffic(&self, epoch: Epoch, traffic: &ServiceTraffic) -> Result<()> {
         const OPERATION: &str = "apply traffic";
-        let selection = self.selection(traffic).map_err(|error| error.with_context("track", &traffic.track))?;
+        let selection =
+            self.selection(traffic).map_err(|error| error.with_context("track", &traffic.track))?;
         self.declare_traffic(OPERATION, epoch, &traffic.track, Some((traffic, selection))).await?;
         self.write_routes(&traffic.track.component.at).await
     }
@@ -65,9 +66,8 @@ impl Shared {
                 component_service(&self.builder(), track, &ports.unwrap_or_default(), &selection);
             let mut annotations = BTreeMap::from([self.builder().epoch(epoch)]);
             if let Some(traffic) = traffic {
-                let text = serde_json::to_string(traffic).map_err(|source| {
-                    Error::new(ErrorKind::Internal, operation).with_source(source)
-                })?;
+                let text = serde_json::to_string(traffic)
+                    .map_err(|source| Error::new(ErrorKind::Internal, operation).with_source(source))?;
                 annotations.insert(self.installation().key(keys::TRAFFIC), text);
             }
             service.metadata.annotations = Some(annotations);
@@ -131,7 +131,9 @@ impl Shared {
             // By counts every revision of the component would have a share.
             _ if !self.features.http_routes && shares.len() < traffic.backends.len() => {
                 Err(Error::new(ErrorKind::Unsupported, "apply traffic")
-                    .with_source("without a gateway, a revision without a share cannot run beside several with one")
+                    .with_source(
+                        "without a gateway, a revision without a share cannot run beside several with one",
+                    )
                     .with_remedy("Configure a gateway for the cluster."))
             }
             _ => Ok(Selection::All),

@@ -87,7 +87,8 @@ fn of_waiting(reason: &str, text: &str, container: Option<&ContainerStatus>) -> 
         }
         _ => "",
     };
-    let what = if word.starts_with("image_") { format!("image {image} cannot be pulled: ") } else { String::new() };
+    let what =
+        if word.starts_with("image_") { format!("image {image} cannot be pulled: ") } else { String::new() };
     failure(word, format!("{what}{}{remedy}", if text.is_empty() { reason } else { text }))
 }
 
@@ -121,13 +122,18 @@ fn ended(container: Option<&ContainerStatus>, pauses: bool) -> Option<InstanceFa
         return None;
     }
     let output = end.message.clone().unwrap_or_default();
-    if is_no_entry_point(&output) && matches!(end.reason.as_deref(), Some("StartError" | "ContainerCannotRun")) {
+    if is_no_entry_point(&output)
+        && matches!(end.reason.as_deref(), Some("StartError" | "ContainerCannotRun"))
+    {
         return Some(failure("no_entry_point", output));
     }
     let mut lines: Vec<String> = output.lines().map(str::to_owned).collect();
     lines.drain(..lines.len().saturating_sub(LINES));
     let (word, what) = if seen.out_of_memory {
-        ("out_of_memory", "it was killed for using more memory than its limit; raise resources.memory".to_owned())
+        (
+            "out_of_memory",
+            "it was killed for using more memory than its limit; raise resources.memory".to_owned(),
+        )
     } else {
         let what = match (seen.code, seen.signal) {
             (Some(code), _) => format!("it exited with code {code}"),
@@ -203,10 +209,10 @@ mod tests {
             "name": "main", "image": "a", "imageID": "", "ready": false, "restartCount": 3,
             "state": { "waiting": { "reason": "CrashLoopBackOff" } },
             "lastState": { "terminated": { "exitCode": 3, "reason": "Error", "message": "one\ntwo\n" } } }] }));
-        assert_eq!((failure.reason.as_str(), failure.last_lines.as_slice()), (
-            "crash_loop",
-            ["one".to_owned(), "two".to_owned()].as_slice()
-        ));
+        assert_eq!(
+            (failure.reason.as_str(), failure.last_lines.as_slice()),
+            ("crash_loop", ["one".to_owned(), "two".to_owned()].as_slice())
+        );
         assert!(failure.message.contains("code 3"));
     }
 
@@ -225,7 +231,8 @@ mod tests {
     fn a_refusal_of_admission_is_told_verbatim() {
         let text = "admission webhook \"policy.example\" denied the request: no";
         let deployment: Deployment = serde_json::from_value(json!({ "status": { "conditions": [{
-            "type": "ReplicaFailure", "status": "True", "message": text }] } })).expect("it is a deployment");
+            "type": "ReplicaFailure", "status": "True", "message": text }] } }))
+        .expect("it is a deployment");
         assert_eq!(of_set(&deployment).map(|failure| failure.message), Some(text.to_owned()));
     }
 }

@@ -39,8 +39,7 @@ pub(super) fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition
 
 /// Whether a pod can serve: it is ready, does not go, and has not ended.
 pub(super) fn is_ready(pod: &Pod) -> bool {
-    pod.metadata.deletion_timestamp.is_none()
-        && condition(pod, "Ready").is_some_and(|it| it.status == "True")
+    pod.metadata.deletion_timestamp.is_none() && condition(pod, "Ready").is_some_and(|it| it.status == "True")
 }
 
 /// How the container last ended.

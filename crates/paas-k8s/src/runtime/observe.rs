@@ -32,8 +32,7 @@ pub(super) fn standing<'a>(
     count: u32,
 ) -> Standing<'a> {
     let installation = shared.installation();
-    let incarnation =
-        deployment.and_then(|it| installation.annotation(&it.metadata, keys::INCARNATION));
+    let incarnation = deployment.and_then(|it| installation.annotation(&it.metadata, keys::INCARNATION));
     let mut divided = Standing::default();
     for pod in pods {
         let stays = pod.metadata.deletion_timestamp.is_none()
@@ -93,7 +92,8 @@ impl Shared {
         let api: Api<Deployment> = self.api(&self.namespace(&track.component.at.env_ref()));
         let selector = self.track_selector(track, roles::SET);
         let (deployments, pods) = futures::join!(api.list(&selector), self.pods_of_track(OPERATION, track));
-        let deployments = deployments.map_err(|error| failed(OPERATION, error).with_context("track", track))?;
+        let deployments =
+            deployments.map_err(|error| failed(OPERATION, error).with_context("track", track))?;
         let pods = pods?;
         let mut sets: BTreeMap<RevisionId, (Option<&Deployment>, Vec<&Pod>)> = BTreeMap::new();
         for deployment in &deployments.items {
@@ -154,9 +154,8 @@ impl Shared {
     pub(super) async fn list_tracks(&self) -> Result<Vec<TrackKey>> {
         const OPERATION: &str = "list tracks";
         let installation = self.installation();
-        let labels = |role: &str| {
-            format!("{},{}={role}", installation.selector(), installation.key(keys::ROLE))
-        };
+        let labels =
+            |role: &str| format!("{},{}={role}", installation.selector(), installation.key(keys::ROLE));
         let (deployments, pods): (Api<Deployment>, Api<Pod>) = (self.everywhere(), self.everywhere());
         let mut tracks = BTreeSet::new();
         let mut note = |meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta| {

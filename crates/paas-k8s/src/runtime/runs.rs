@@ -139,9 +139,8 @@ fn is_suspended(job: &Job) -> bool {
 
 pub(crate) fn observe(found: &FoundRun) -> RunObservation {
     let conditions = found.job.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let condition = |kind: &str| {
-        conditions.and_then(|all| all.iter().find(|it| it.type_ == kind && it.status == "True"))
-    };
+    let condition =
+        |kind: &str| conditions.and_then(|all| all.iter().find(|it| it.type_ == kind && it.status == "True"));
     if let Some(pod) = &found.pod {
         let container = instance::container(pod);
         let seen = instance::observe(pod);

@@ -397,9 +397,7 @@ impl Shared {
         match api.create(&self.posting(), &object).await {
             Ok(_) => Ok(()),
             Err(refused) if is_there(&refused) => match api.get_metadata_opt(&name).await.map_err(error)? {
-                Some(found) => {
-                    self.is_ours(operation, <K as k8s_openapi::Resource>::KIND, &found.metadata)
-                }
+                Some(found) => self.is_ours(operation, <K as k8s_openapi::Resource>::KIND, &found.metadata),
                 None => Ok(()),
             },
             Err(refused) => Err(error(refused)),
@@ -422,8 +420,7 @@ impl Shared {
             self.installation().read(&labels, keys::REVISION) == Some(key.revision.clone())
         });
         let Standing { staying, .. } = standing(self, Some(deployment), ours, count);
-        let staying: Vec<&str> =
-            staying.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
+        let staying: Vec<&str> = staying.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
         let incarnation = self.installation().annotation(&deployment.metadata, keys::INCARNATION);
         let going = found.iter().filter(|pod| {
             let labels = pod.metadata.labels.clone().unwrap_or_default();

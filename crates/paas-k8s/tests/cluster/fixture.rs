@@ -5,20 +5,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures::StreamExt as _;
 use paas_core::conformance::exec::{Command, ExecFixture};
 use paas_core::conformance::logs::LogsFixture;
 use paas_core::conformance::router::{Answer, RouterFixture};
 use paas_core::conformance::runtime::{RuntimeFixture, Workload};
 use paas_core::model::{
-    ComponentKind, Port, Probe, ProbeCheck, Probes, Protocol, ResolvedValue, Resources, RestartPolicy, RevisionId,
-    SecretRef, Security, Template, Termination,
+    ComponentKind, Port, Probe, ProbeCheck, Probes, Protocol, ResolvedValue, Resources, RestartPolicy,
+    RevisionId, SecretRef, Security, Template, Termination,
 };
 use paas_core::port::{
     Epoch, Exec, ExecOptions, ExecOutput, ExecTarget, InstanceId, Logs, Router, RouterCapabilities, RunSpec,
     Runtime, RuntimeCapabilities, SecretSource, SecretValue, SetKey, SetObservation, SetSpec,
 };
 use paas_core::{AppEnv, Bytes, ClusterName, ComponentKey, Result, TrackKey};
-use futures::StreamExt as _;
 use paas_k8s::client::connect;
 use paas_k8s::kube::config::{KubeConfigOptions, Kubeconfig};
 use paas_k8s::{CallLimits, GatewayOptions, Installation, KubernetesCluster, KubernetesOptions};

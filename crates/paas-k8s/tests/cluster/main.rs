@@ -58,7 +58,8 @@ fn trial(
     let given = named.cloned();
     let ignored = given.is_none();
     let run = move || {
-        let named = given.ok_or_else(|| Failed::from("PAAS_TEST_KUBECONFIG and PAAS_TEST_IMAGE name no cluster"))?;
+        let named =
+            given.ok_or_else(|| Failed::from("PAAS_TEST_KUBECONFIG and PAAS_TEST_IMAGE name no cluster"))?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let fixture = runtime.block_on(Fixture::new(&named));
         let outcome = catch_unwind(AssertUnwindSafe(|| {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Secret};
+use paas_core::ErrorKind;
 use paas_core::model::{
     CallTarget, ResolvedFile, ResolvedValue, RestartPolicy, SecretFingerprint, SecretRef,
 };
 use paas_core::port::{Epoch, Runtime as _};
-use paas_core::ErrorKind;
 use paas_k8s::kube::Api;
 use paas_k8s::kube::api::{DeleteParams, ListParams, PostParams};
 
@@ -26,7 +26,8 @@ async fn a_foreign_deployment_of_the_name_is_reported_and_left_alone() {
     let spec = fixture.spec(&track("shop"), "r1", 1);
     ok(fixture.cluster.ensure(Epoch(1), &spec).await);
     let mut foreign = deployments(&fixture).await.remove(0);
-    let api: Api<Deployment> = Api::namespaced(fixture.fake.client(), foreign.metadata.namespace.as_ref().unwrap());
+    let api: Api<Deployment> =
+        Api::namespaced(fixture.fake.client(), foreign.metadata.namespace.as_ref().unwrap());
     let name = foreign.metadata.name.clone().unwrap();
     api.delete(&name, &DeleteParams::default()).await.unwrap();
     foreign.metadata.labels = Some(BTreeMap::new());
@@ -58,7 +59,8 @@ async fn a_second_ensure_writes_nothing() {
 async fn secrets_are_in_an_immutable_secret_and_nowhere_else() {
     let fixture = Fixture::new().await;
     let mut spec = fixture.spec(&track("shop"), "r1", 1);
-    let secret = SecretRef { name: "password".to_owned(), version: 1, fingerprint: SecretFingerprint("f".to_owned()) };
+    let secret =
+        SecretRef { name: "password".to_owned(), version: 1, fingerprint: SecretFingerprint("f".to_owned()) };
     spec.template.env.insert("PASSWORD".to_owned(), ResolvedValue::Secret(secret.clone()));
     spec.template.files.push(ResolvedFile {
         path: "/etc/key".to_owned(),

@@ -34,9 +34,11 @@ impl RuntimeFixture for Fixture {
         match workload {
             Workload::Ready => self.ready(component),
             Workload::NeverReady => self.template(component, "never:1", Image::new().never_ready()),
-            Workload::Ends(code) => {
-                self.template(component, &format!("ends:{code}"), Image::new().with_end(soon, Ending::Exit(code)))
-            }
+            Workload::Ends(code) => self.template(
+                component,
+                &format!("ends:{code}"),
+                Image::new().with_end(soon, Ending::Exit(code)),
+            ),
             Workload::Lingers => Template {
                 termination: Termination { drain_seconds: 1, grace_seconds: 10 },
                 ..self.template(component, "lingers:1", Image::new().with_ready_after(soon))

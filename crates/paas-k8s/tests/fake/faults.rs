@@ -8,9 +8,9 @@ use k8s_openapi::api::apps::v1::Deployment;
 use paas_core::ErrorKind;
 use paas_core::port::{Epoch, Runtime as _, RuntimeEvent};
 use paas_k8s::CallLimits;
+use paas_k8s::fake::{Fault, Verb};
 use paas_k8s::kube::Api;
 use paas_k8s::kube::api::ListParams;
-use paas_k8s::fake::{Fault, Verb};
 
 use super::fixture::{Fixture, ok, track};
 
@@ -102,7 +102,8 @@ async fn events_go_on_after_a_watch_was_cut_or_was_too_old() {
 #[tokio::test(start_paused = true)]
 async fn a_client_keeps_to_its_bounds() {
     let fixture = Fixture::new().await;
-    let client = fixture.fake.client_with(CallLimits::default().with_timeout(Duration::from_secs(1)).with_retries(1));
+    let client =
+        fixture.fake.client_with(CallLimits::default().with_timeout(Duration::from_secs(1)).with_retries(1));
     fixture.fake.inject(Verb::List, Some("pods"), Fault::Hangs, 100);
     let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::all(client);
     let begun = tokio::time::Instant::now();

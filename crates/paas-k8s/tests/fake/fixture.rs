@@ -11,8 +11,8 @@ use paas_core::model::{
     Security, Template, Termination,
 };
 use paas_core::port::{
-    Epoch, InstanceId, RuntimeCapabilities, RouterCapabilities, Runtime as _, SecretSource, SecretValue, SetKey,
-    SetObservation, SetSpec,
+    Epoch, InstanceId, RouterCapabilities, Runtime as _, RuntimeCapabilities, SecretSource, SecretValue,
+    SetKey, SetObservation, SetSpec,
 };
 use paas_core::{AppEnv, Bytes, ClusterName, ComponentKey, Result, TrackKey};
 use paas_k8s::fake::FakeCluster;
@@ -59,7 +59,9 @@ pub(crate) struct Fixture {
 pub(crate) fn options() -> KubernetesOptions {
     let installation = Installation::new("test", DOMAIN).unwrap();
     KubernetesOptions::new(installation, ClusterName::local())
-        .with_gateway(GatewayOptions::new("gateway", "gateway", "apps.example").with_grace(Duration::from_millis(20)))
+        .with_gateway(
+            GatewayOptions::new("gateway", "gateway", "apps.example").with_grace(Duration::from_millis(20)),
+        )
         .with_volumes(VolumeOptions::new(Bytes::from_mebi(64)))
         .with_settle(Duration::from_secs(1))
 }

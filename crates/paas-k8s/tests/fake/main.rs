@@ -7,3 +7,4 @@ mod conformance;
 mod faults;
 mod fixture;
 mod spaces;
+mod without_gateway;

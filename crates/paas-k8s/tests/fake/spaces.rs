@@ -25,7 +25,11 @@ async fn bounded() -> Fixture {
 async fn namespace(fixture: &Fixture) -> Namespace {
     let all: Api<Namespace> = Api::all(fixture.fake.client());
     let found = all.list(&Default::default()).await.unwrap();
-    found.items.into_iter().find(|it| it.metadata.name.as_ref().unwrap().starts_with("test-org-test")).unwrap()
+    found
+        .items
+        .into_iter()
+        .find(|it| it.metadata.name.as_ref().unwrap().starts_with("test-org-test"))
+        .unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -35,7 +39,10 @@ async fn a_space_has_its_bounds_and_a_second_look_changes_nothing() {
     let made = namespace(&fixture).await;
     let labels = made.metadata.labels.unwrap();
     assert_eq!(labels["pod-security.kubernetes.io/enforce"], "restricted");
-    assert_eq!((labels["paas.example.org/org"].as_str(), labels["paas.example.org/env"].as_str()), ("org", "test"));
+    assert_eq!(
+        (labels["paas.example.org/org"].as_str(), labels["paas.example.org/env"].as_str()),
+        ("org", "test")
+    );
     let writes = fixture.fake.writes();
     assert_eq!(ok(fixture.cluster.ensure_space(&at()).await), Vec::new());
     assert_eq!(fixture.fake.writes(), writes, "converged means no write");
