@@ -1,6 +1,6 @@
 //! A cluster, opened: what its ports share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -51,7 +51,7 @@ pub(crate) struct Shared {
     /// The spaces that were made or checked since the cluster was opened.
     pub(crate) spaces: Mutex<BTreeSet<EnvRef>>,
     /// The tracks whose requests are shared by several revisions now.
-    pub(crate) shared_traffic: Mutex<BTreeMap<TrackKey, ()>>,
+    pub(crate) shared_traffic: Mutex<BTreeSet<TrackKey>>,
 }
 
 /// What the cluster has.

@@ -5,7 +5,9 @@
 //! whoever writes has read it in the version that the precondition names, so a lower one cannot slip in.
 
 mod failure;
+mod inputs;
 mod instance;
+mod objects;
 mod observe;
 mod runs;
 mod sets;

@@ -89,10 +89,8 @@ impl Shared {
         let mut drift = Vec::new();
         let existing = api.get_opt(&name).await.map_err(error)?;
         let is_new = existing.is_none();
-        if let Some(existing) = &existing {
-            if !self.installation().owns(&existing.metadata) {
-                return Err(foreign(OPERATION, "Namespace", "", &name));
-            }
+        if existing.as_ref().is_some_and(|it| !self.installation().owns(&it.metadata)) {
+            return Err(foreign(OPERATION, "Namespace", "", &name));
         }
         let changed = existing.is_none_or(|existing| {
             let wanted = objects.namespace.metadata.labels.clone().unwrap_or_default();

@@ -282,7 +282,7 @@ impl Shared {
             Some(roles::INSTANCE) => {
                 let track = track();
                 if let Some(track) = &track
-                    && Self::lock(&self.shared_traffic).contains_key(track)
+                    && Self::lock(&self.shared_traffic).contains(track)
                 {
                     self.events.tell_stale(track.component.at.clone());
                 }

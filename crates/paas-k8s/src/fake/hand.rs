@@ -43,11 +43,7 @@ impl FakeCluster {
 
     /// Ends the process of a pod. Returns whether the pod exists.
     pub fn end_pod(&self, name: &str, ending: Ending) -> bool {
-        let images = self.inner.images.clone();
-        self.inner.with(|state| {
-            let pod = state.pod_named(name);
-            pod.map(|pod| state.end(&images, pod, ending)).is_some()
-        })
+        self.inner.with(|state| state.pod_named(name).map(|pod| state.end(pod, ending)).is_some())
     }
 
     /// Lets a pod fail its readiness probe, or pass it again. Returns whether the pod exists.

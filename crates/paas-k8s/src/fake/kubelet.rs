@@ -79,7 +79,7 @@ impl State {
             Stage::Pulled => self.pulled(images, pod),
             Stage::Restart => self.start(images, pod),
             Stage::Ready => self.set_ready(pod, true),
-            Stage::Ends(ending) => self.end(images, pod, ending),
+            Stage::Ends(ending) => self.end(pod, ending),
             Stage::BackOff => self.back_off(pod),
             Stage::Gone => self.forget_and_take(&key),
         }
@@ -165,7 +165,7 @@ impl State {
     }
 
     /// The container of a pod ended.
-    pub(super) fn end(&mut self, images: &Images, mut pod: Value, ending: Ending) {
+    pub(super) fn end(&mut self, mut pod: Value, ending: Ending) {
         let uid = uid_of(&pod).to_owned();
         let before = pod["status"]["containerStatuses"][0].clone();
         if !before["state"]["running"].is_object() {
@@ -198,7 +198,7 @@ impl State {
         if !again {
             pod["status"]["phase"] = json!(if code == 0 { "Succeeded" } else { "Failed" });
         }
-        let _ = (self.replace(&key, pod), images);
+        let _ = self.replace(&key, pod);
         let Some(known) = self.lives.get_mut(&uid) else { return };
         known.life += 1;
         known.ends += 1;

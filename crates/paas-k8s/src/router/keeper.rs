@@ -52,7 +52,7 @@ async fn run(shared: Weak<Shared>, mut stale: tokio::sync::broadcast::Receiver<A
         let Some(shared) = shared.upgrade() else { return };
         if missed {
             // Where one revision has everything, pods change nothing; where several share, they may have.
-            due.extend(Shared::lock(&shared.shared_traffic).keys().map(|track| track.component.at.clone()));
+            due.extend(Shared::lock(&shared.shared_traffic).iter().map(|track| track.component.at.clone()));
         }
         for at in due {
             if let Err(error) = shared.write_routes(&at).await {

@@ -113,7 +113,7 @@ impl Shared {
         let shares = traffic.is_some_and(|it| it.backends.iter().filter(|it| it.weight > 0).count() > 1);
         let mut shared = Self::lock(&self.shared_traffic);
         if shares {
-            shared.insert(track.clone(), ());
+            shared.insert(track.clone());
         } else {
             shared.remove(track);
         }

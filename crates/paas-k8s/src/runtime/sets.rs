@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, Preconditions};
-use paas_core::model::{ResolvedValue, Template};
+use paas_core::model::Template;
 use paas_core::port::{Epoch, SetKey, SetSpec};
-use paas_core::{ComponentName, Error, ErrorKind, Result, TrackKey};
+use paas_core::{Error, ErrorKind, Result, TrackKey};
 use serde_json::json;
 
 use super::ATTEMPTS;
+use super::objects::gone;
 use super::observe::{Standing, standing};
-use crate::build::{Inputs, Selection, SetObjects, check, component_service, owner, record};
+use crate::build::{SetObjects, check, owner, record};
 use crate::cluster::Shared;
 use crate::error::{failed, foreign, is_conflict, is_missing, is_there};
 use crate::scheme::{component_name, keys, roles, set_name};
@@ -166,57 +167,7 @@ impl Shared {
         Ok(())
     }
 
-    /// What a template names that lies outside of it: the values of secrets, the addresses of components.
-    pub(super) async fn inputs(
-        &self,
-        track: &TrackKey,
-        template: &Template,
-        more: &BTreeMap<String, ResolvedValue>,
-    ) -> Result<Inputs> {
-        let mut inputs = Inputs::default();
-        let files = template.files.iter().map(|file| &file.content);
-        for value in template.env.values().chain(more.values()).chain(files) {
-            if let ResolvedValue::Secret(secret) = value
-                && !inputs.secrets.contains_key(secret)
-            {
-                let revealed = self.secrets.reveal(&template.component.at, secret).await?;
-                inputs.secrets.insert(secret.clone(), revealed);
-            }
-        }
-        let mut called: BTreeMap<ComponentName, Vec<_>> = BTreeMap::new();
-        for call in &template.calls {
-            called.entry(call.component.component.clone()).or_default().push(call);
-        }
-        for (name, calls) in called {
-            let Some(first) = calls.first() else { continue };
-            let other = first.component.on(track.cluster.clone());
-            let ports: Vec<_> = calls.iter().map(|call| call.port.clone()).collect();
-            inputs.hosts.insert(name, self.address_of(&other, &ports).await?);
-        }
-        Ok(inputs)
-    }
-
-    /// The address of a component's service, which is made if it does not exist yet: it then leads to nobody, until its
-    /// component's traffic is applied. It stays the same as long as the component lives.
-    async fn address_of(&self, track: &TrackKey, ports: &[paas_core::model::Port]) -> Result<String> {
-        const OPERATION: &str = "make a component's service";
-        let error = |error| failed(OPERATION, error).with_context("component", &track.component);
-        let namespace = self.space_for(&track.component.at.env_ref()).await?;
-        let api: Api<Service> = self.api(&namespace);
-        let name = component_name(&track.component);
-        let address = |service: Service| service.spec.and_then(|spec| spec.cluster_ip).unwrap_or_default();
-        if let Some(found) = api.get_opt(&name).await.map_err(error)? {
-            self.is_ours(OPERATION, "Service", &found.metadata)?;
-            return Ok(address(found));
-        }
-        let service = component_service(&self.builder(), track, ports, &Selection::Nobody);
-        match self.apply(&api, &name, &service).await {
-            Ok(made) => Ok(address(made)),
-            Err(refused) => Err(error(refused)),
-        }
-    }
-
-    fn is_ours(&self, operation: &'static str, kind: &str, meta: &ObjectMeta) -> Result<()> {
+    pub(super) fn is_ours(&self, operation: &'static str, kind: &str, meta: &ObjectMeta) -> Result<()> {
         if self.installation().owns(meta) {
             return Ok(());
         }
@@ -306,11 +257,11 @@ impl Shared {
             self.make(operation, claim, None).await?;
         }
         let (a, b, c, d, e) = futures::join!(
-            self.make_all(operation, config_map, &owners),
-            self.make_all(operation, secret, &owners),
-            self.declare_all(operation, service, &owners),
-            self.declare_all(operation, Some(budget), &owners),
-            self.declare_all(operation, policy, &owners),
+            self.make_one(operation, config_map, &owners),
+            self.make_one(operation, secret, &owners),
+            self.declare_one(operation, service, &owners),
+            self.declare_one(operation, Some(budget), &owners),
+            self.declare_one(operation, policy, &owners),
         );
         a.and(b).and(c).and(d).and(e).map_err(|error| error.with_context("set", &spec.key))?;
         let api: Api<Deployment> = self.api(&deployment.metadata.namespace.clone().unwrap_or_default());
@@ -332,75 +283,6 @@ impl Shared {
             Ok(_) => Ok(true),
             Err(refused) if is_conflict(&refused) || is_missing(&refused) => Ok(false),
             Err(refused) => Err(failed(operation, refused).with_context("set", &spec.key)),
-        }
-    }
-
-    async fn make_all<K>(
-        &self,
-        operation: &'static str,
-        object: Option<K>,
-        owners: &[OwnerReference],
-    ) -> Result<()>
-    where
-        K: Made,
-    {
-        match object {
-            Some(object) => self.make(operation, object, Some(owners)).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn declare_all<K>(
-        &self,
-        operation: &'static str,
-        object: Option<K>,
-        owners: &[OwnerReference],
-    ) -> Result<()>
-    where
-        K: Made,
-    {
-        let Some(mut object) = object else { return Ok(()) };
-        let meta = kube::Resource::meta_mut(&mut object);
-        meta.owner_references = Some(owners.to_vec());
-        let name = meta.name.clone().unwrap_or_default();
-        let api: Api<K> = self.api(&meta.namespace.clone().unwrap_or_default());
-        let error = |error| failed(operation, error).with_context("object", &name);
-        // One of an earlier making is about to be collected with its owner. It goes first, so that the collector, which
-        // deletes by uid, never meets the new one.
-        if let Some(found) = api.get_metadata_opt(&name).await.map_err(error)?
-            && self.installation().owns(&found.metadata)
-            && found.metadata.owner_references.iter().flatten().any(|old| old.uid != owners[0].uid)
-        {
-            let looked_at = Preconditions { resource_version: None, uid: found.metadata.uid };
-            let deleted = api.delete(&name, &DeleteParams::default().preconditions(looked_at)).await;
-            gone(deleted.map(drop)).map_err(error)?;
-        }
-        self.declare(operation, object).await.map(drop)
-    }
-
-    /// Makes an object that never changes; one of ours that is there already is a success.
-    pub(super) async fn make<K>(
-        &self,
-        operation: &'static str,
-        mut object: K,
-        owners: Option<&[OwnerReference]>,
-    ) -> Result<()>
-    where
-        K: Made,
-    {
-        let meta = kube::Resource::meta_mut(&mut object);
-        meta.owner_references = owners.map(<[OwnerReference]>::to_vec);
-        let (namespace, name) =
-            (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
-        let api: Api<K> = self.api(&namespace);
-        let error = |error| failed(operation, error).with_context("object", format!("{namespace}/{name}"));
-        match api.create(&self.posting(), &object).await {
-            Ok(_) => Ok(()),
-            Err(refused) if is_there(&refused) => match api.get_metadata_opt(&name).await.map_err(error)? {
-                Some(found) => self.is_ours(operation, <K as k8s_openapi::Resource>::KIND, &found.metadata),
-                None => Ok(()),
-            },
-            Err(refused) => Err(error(refused)),
         }
     }
 
@@ -443,39 +325,6 @@ impl Shared {
             answer.map_err(|error| failed(operation, error).with_context("set", key))?;
         }
         Ok(())
-    }
-}
-
-/// What this module makes: objects in a namespace.
-pub(super) trait Made:
-    kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-    + k8s_openapi::Resource
-    + Clone
-    + std::fmt::Debug
-    + serde::Serialize
-    + serde::de::DeserializeOwned
-    + Send
-    + Sync
-{
-}
-
-impl<K> Made for K where
-    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-        + k8s_openapi::Resource
-        + Clone
-        + std::fmt::Debug
-        + serde::Serialize
-        + serde::de::DeserializeOwned
-        + Send
-        + Sync
-{
-}
-
-/// A missing object is as good as a deleted one.
-pub(super) fn gone(answer: kube::Result<()>) -> kube::Result<()> {
-    match answer {
-        Err(error) if is_missing(&error) => Ok(()),
-        other => other,
     }
 }
 

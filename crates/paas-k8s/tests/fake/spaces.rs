@@ -5,7 +5,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use paas_core::{Bytes, Cpu, EnvRef, ErrorKind};
 use paas_k8s::SpaceOptions;
 use paas_k8s::kube::Api;
-use paas_k8s::kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use paas_k8s::kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use super::fixture::{Fixture, ok, options};
@@ -24,7 +24,7 @@ async fn bounded() -> Fixture {
 
 async fn namespace(fixture: &Fixture) -> Namespace {
     let all: Api<Namespace> = Api::all(fixture.fake.client());
-    let found = all.list(&Default::default()).await.unwrap();
+    let found = all.list(&ListParams::default()).await.unwrap();
     found
         .items
         .into_iter()
