@@ -9,6 +9,8 @@
 //! | `Router` | routes of the Gateway API; without it, shares by counts behind one service |
 //! | `Logs`, `Exec` | the API server's own |
 //!
+//! The permissions that it needs are in `rbac.yaml` beside this crate's manifest.
+//!
 //! Everything made has the labels of its [`Installation`]; what somebody else made is reported and never touched.
 
 mod build;
