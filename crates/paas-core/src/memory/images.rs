@@ -108,27 +108,33 @@ impl Image {
         self
     }
 
-    pub(super) fn pull(&self) -> Duration {
+    /// How long pulling it takes.
+    pub fn pull(&self) -> Duration {
         self.pull
     }
 
-    pub(super) fn ready_after(&self) -> Option<Duration> {
+    /// How long an instance takes from its start until it is ready; nothing if it never is.
+    pub fn ready_after(&self) -> Option<Duration> {
         self.ready_after
     }
 
-    pub(super) fn ends(&self) -> Option<&(Duration, Ending)> {
+    /// When after each start an instance ends by itself, and how.
+    pub fn ends(&self) -> Option<&(Duration, Ending)> {
         self.ends.as_ref()
     }
 
-    pub(super) fn drains_for(&self) -> Duration {
+    /// How long an instance that was taken out of service has requests under way.
+    pub fn drains_for(&self) -> Duration {
         self.drains_for
     }
 
-    pub(super) fn stops_in(&self) -> Duration {
+    /// How long an instance takes from its stop signal to its end.
+    pub fn stops_in(&self) -> Duration {
         self.stops_in
     }
 
-    pub(super) fn lines(&self) -> &[String] {
+    /// What an instance prints when it starts.
+    pub fn lines(&self) -> &[String] {
         &self.lines
     }
 }

@@ -1,0 +1,309 @@
+//! The routes of the Gateway API, derived from what is declared.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DeleteParams, ListParams, Preconditions};
+use kube::{Api, Resource};
+use paas_core::model::{Port, RevisionId};
+use paas_core::port::{RouteBinding, ServiceState, ServiceTraffic, SetKey};
+use paas_core::{AppEnv, Error, ErrorKind, Result, TrackKey};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::places::bindings_of;
+use crate::build::{NOBODY, nobody_service};
+use crate::cluster::Shared;
+use crate::error::{failed, is_conflict, is_missing};
+use crate::gateway_api::{
+    BackendRef, Gateway, HTTPRoute, HttpMatch, HttpRouteSpec, HttpRule, ParentRef, PathMatch, TCPRoute,
+    TcpRouteSpec, TcpRule,
+};
+use crate::options::GatewayOptions;
+use crate::runtime::ATTEMPTS;
+use crate::scheme::{keys, roles, route_name, routes_name, set_name};
+
+const OPERATION: &str = "write an application's routes";
+
+/// What an application's routes are derived from.
+struct Declared {
+    bindings: Vec<RouteBinding>,
+    traffic: BTreeMap<TrackKey, ServiceTraffic>,
+    /// The revisions that have a ready instance, for tracks where it matters.
+    ready: BTreeMap<TrackKey, BTreeSet<RevisionId>>,
+}
+
+impl Shared {
+    /// Writes the routes of an application as they follow from what is declared. Equal routes are not written.
+    pub(super) async fn write_routes(&self, at: &AppEnv) -> Result<()> {
+        let Some(gateway) = &self.options.gateway else { return self.write_l4(at).await };
+        for _ in 0..ATTEMPTS {
+            let declared = self.declared(at).await?;
+            let leads_nowhere = self.ensure_nobody(at, &declared).await?;
+            let http: Vec<HTTPRoute> = declared
+                .bindings
+                .iter()
+                .filter(|route| route.tcp_port.is_none())
+                .map(|route| self.http_route(at, gateway, route, &declared))
+                .collect();
+            let mut settled = self.write_kind(at, http, |a, b| a.spec == b.spec).await?;
+            if self.features.tcp_routes {
+                let mut tcp = Vec::new();
+                for route in declared.bindings.iter().filter(|route| route.tcp_port.is_some()) {
+                    let listener = self.listener(gateway, route.tcp_port.unwrap_or_default()).await?;
+                    tcp.push(self.tcp_route(at, gateway, route, &declared, &listener));
+                }
+                settled &= self.write_kind(at, tcp, |a, b| a.spec == b.spec).await?;
+            }
+            if settled && leads_nowhere {
+                return Ok(());
+            }
+        }
+        Err(Error::new(ErrorKind::Unavailable, OPERATION)
+            .with_context("application", at)
+            .with_source("somebody else changed its routes again and again"))
+    }
+
+    async fn declared(&self, at: &AppEnv) -> Result<Declared> {
+        let error = |error| failed(OPERATION, error).with_context("application", at);
+        let namespace = self.namespace(&at.env_ref());
+        let list = |role: &str| {
+            let installation = self.installation();
+            let app = format!("{}={}", installation.key(keys::APP), at.app);
+            let role = format!("{}={role}", installation.key(keys::ROLE));
+            ListParams::default().labels(&format!("{},{app},{role}", installation.selector()))
+        };
+        let (maps, services): (Api<ConfigMap>, Api<Service>) = (self.api(&namespace), self.api(&namespace));
+        let (service_list, routes) = (list(roles::SERVICE), routes_name(at));
+        let (map, services) = futures::join!(maps.get_opt(&routes), services.list_metadata(&service_list));
+        let map = map.map_err(error)?.filter(|map| self.installation().owns(&map.metadata));
+        let bindings = map.as_ref().map(bindings_of).unwrap_or_default();
+        let mut traffic = BTreeMap::new();
+        for service in services.map_err(error)?.items {
+            if let Some(it) = self.traffic_of(&service.metadata) {
+                traffic.insert(it.track.clone(), it);
+            }
+        }
+        let mut ready: BTreeMap<TrackKey, BTreeSet<RevisionId>> = BTreeMap::new();
+        let shares = |it: &ServiceTraffic| it.backends.iter().filter(|it| it.weight > 0).count() > 1;
+        if bindings.iter().any(|route| traffic.get(&route.track).is_some_and(shares)) {
+            let pods: Api<Pod> = self.api(&namespace);
+            for pod in pods.list(&list(roles::INSTANCE)).await.map_err(error)?.items {
+                let labels = pod.metadata.labels.clone().unwrap_or_default();
+                let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+                let serves = pod.metadata.deletion_timestamp.is_none()
+                    && conditions
+                        .is_some_and(|all| all.iter().any(|it| it.type_ == "Ready" && it.status == "True"));
+                if let (true, Some(track), Some(revision)) = (
+                    serves,
+                    self.installation().track_of(&labels),
+                    self.installation().read(&labels, keys::REVISION),
+                ) {
+                    ready.entry(track).or_default().insert(revision);
+                }
+            }
+        }
+        Ok(Declared { bindings, traffic, ready })
+    }
+
+    /// The service that nobody is behind, with every port that a route may name; false if somebody else changed it.
+    async fn ensure_nobody(&self, at: &AppEnv, declared: &Declared) -> Result<bool> {
+        if declared.bindings.is_empty() {
+            return Ok(true);
+        }
+        let namespace = self.namespace(&at.env_ref());
+        let api: Api<Service> = self.api(&namespace);
+        let error = |error| failed(OPERATION, error).with_context("application", at);
+        let wanted: BTreeSet<u16> = declared.bindings.iter().map(|route| route.port.number).collect();
+        let existing = api.get_opt(NOBODY).await.map_err(error)?;
+        let ports = existing.as_ref().and_then(|it| it.spec.as_ref()?.ports.clone()).unwrap_or_default();
+        let have: BTreeSet<u16> = ports.iter().filter_map(|it| u16::try_from(it.port).ok()).collect();
+        if wanted.is_subset(&have) {
+            return Ok(true);
+        }
+        let ports: Vec<Port> = have
+            .union(&wanted)
+            .filter_map(|number| {
+                let name = format!("port-{number}").parse().ok()?;
+                Some(Port { name, number: *number, protocol: paas_core::model::Protocol::Tcp })
+            })
+            .collect();
+        let mut service = nobody_service(&self.builder(), &at.env_ref(), &ports);
+        if let Some(existing) = existing {
+            if !self.installation().owns(&existing.metadata) {
+                return Err(crate::error::foreign(OPERATION, "Service", &namespace, NOBODY));
+            }
+            service.metadata.resource_version = existing.metadata.resource_version;
+        }
+        match self.apply(&api, NOBODY, &service).await {
+            Ok(_) => Ok(true),
+            Err(refused) if is_conflict(&refused) => Ok(false),
+            Err(refused) => Err(error(refused)),
+        }
+    }
+
+    fn http_route(
+        &self,
+        at: &AppEnv,
+        gateway: &GatewayOptions,
+        route: &RouteBinding,
+        declared: &Declared,
+    ) -> HTTPRoute {
+        let host = route.host.clone().unwrap_or_else(|| self.default_host(at));
+        let path = PathMatch { kind: "PathPrefix".to_owned(), value: route.path.clone() };
+        let spec = HttpRouteSpec {
+            parent_refs: vec![parent(gateway, None)],
+            hostnames: vec![host],
+            rules: vec![HttpRule {
+                matches: vec![HttpMatch { path: Some(path) }],
+                backend_refs: backends(route, declared),
+            }],
+        };
+        HTTPRoute::new(self.route_metadata(at, route), spec)
+    }
+
+    fn tcp_route(
+        &self,
+        at: &AppEnv,
+        gateway: &GatewayOptions,
+        route: &RouteBinding,
+        declared: &Declared,
+        listener: &str,
+    ) -> TCPRoute {
+        let spec = TcpRouteSpec {
+            parent_refs: vec![parent(gateway, Some(listener.to_owned()))],
+            rules: vec![TcpRule { backend_refs: backends(route, declared) }],
+        };
+        TCPRoute::new(self.route_metadata(at, route), spec)
+    }
+
+    pub(super) fn route_metadata(&self, at: &AppEnv, route: &RouteBinding) -> ObjectMeta {
+        let installation = self.installation();
+        let mut labels = installation.track_labels(&route.track);
+        labels.insert(installation.key(keys::ROLE), roles::ROUTES.to_owned());
+        ObjectMeta {
+            name: Some(route_name(at, route.name.as_str())),
+            namespace: Some(self.namespace(&at.env_ref())),
+            labels: Some(labels),
+            ..ObjectMeta::default()
+        }
+    }
+
+    /// The listener of a TCP port.
+    async fn listener(&self, gateway: &GatewayOptions, port: u16) -> Result<String> {
+        let api: Api<Gateway> = self.api(&gateway.namespace);
+        let found = api.get(&gateway.name).await.map_err(|error| {
+            failed(OPERATION, error)
+                .with_context("gateway", format!("{}/{}", gateway.namespace, gateway.name))
+        })?;
+        let listener = found.spec.listeners.iter().find(|it| it.port == port && it.protocol == "TCP");
+        listener.map(|it| it.name.clone()).ok_or_else(|| {
+            Error::new(ErrorKind::Invalid, OPERATION)
+                .with_context("gateway", format!("{}/{}", gateway.namespace, gateway.name))
+                .with_context("port", port)
+                .with_source("the gateway has no TCP listener on this port")
+                .with_remedy("Add the listener to the gateway, or choose a port that it has.")
+        })
+    }
+
+    /// Makes the routes of one kind equal to the wanted ones; false if somebody else changed one meanwhile.
+    async fn write_kind<K>(&self, at: &AppEnv, wanted: Vec<K>, same: impl Fn(&K, &K) -> bool) -> Result<bool>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + k8s_openapi::Resource
+            + Clone
+            + fmt::Debug
+            + Serialize
+            + DeserializeOwned,
+    {
+        let error = |error| failed(OPERATION, error).with_context("application", at);
+        let namespace = self.namespace(&at.env_ref());
+        let api: Api<K> = self.api(&namespace);
+        let installation = self.installation();
+        let app = format!("{}={}", installation.key(keys::APP), at.app);
+        let selector = ListParams::default().labels(&format!("{},{app}", installation.selector()));
+        let found = api.list(&selector).await.map_err(error)?.items;
+        let name = |object: &K| object.meta().name.clone().unwrap_or_default();
+        let mut settled = true;
+        for mut object in wanted.iter().cloned() {
+            let existing = found.iter().find(|it| name(it) == name(&object));
+            match existing {
+                Some(existing)
+                    if same(existing, &object) && existing.meta().labels == object.meta().labels =>
+                {
+                    continue;
+                }
+                Some(existing) => {
+                    object.meta_mut().resource_version.clone_from(&existing.meta().resource_version);
+                }
+                None => {
+                    // A route of the name that is not among ours is somebody else's.
+                    if api.get_metadata_opt(&name(&object)).await.map_err(error)?.is_some() {
+                        let kind = <K as k8s_openapi::Resource>::KIND;
+                        return Err(crate::error::foreign(OPERATION, kind, &namespace, &name(&object)));
+                    }
+                }
+            }
+            match self.apply(&api, &name(&object), &object).await {
+                Ok(_) => {}
+                Err(refused) if is_conflict(&refused) => settled = false,
+                Err(refused) => return Err(error(refused)),
+            }
+        }
+        for old in found.iter().filter(|old| !wanted.iter().any(|it| name(it) == name(old))) {
+            let looked_at = Preconditions {
+                resource_version: old.meta().resource_version.clone(),
+                uid: old.meta().uid.clone(),
+            };
+            match api.delete(&name(old), &DeleteParams::default().preconditions(looked_at)).await {
+                Ok(_) => {}
+                Err(refused) if is_missing(&refused) => {}
+                Err(refused) if is_conflict(&refused) => settled = false,
+                Err(refused) => return Err(error(refused)),
+            }
+        }
+        Ok(settled)
+    }
+}
+
+fn parent(gateway: &GatewayOptions, listener: Option<String>) -> ParentRef {
+    ParentRef {
+        group: crate::gateway_api::GROUP.to_owned(),
+        kind: "Gateway".to_owned(),
+        namespace: Some(gateway.namespace.clone()),
+        name: gateway.name.clone(),
+        section_name: listener,
+    }
+}
+
+/// The shares of a route: those declared, without the ones of revisions that have no ready instance while others have.
+/// Where nobody answers, the service that nobody is behind does, so that the gateway says 503.
+fn backends(route: &RouteBinding, declared: &Declared) -> Vec<BackendRef> {
+    let reference = |name: String, weight: u32| BackendRef {
+        group: String::new(),
+        kind: "Service".to_owned(),
+        name,
+        port: route.port.number,
+        weight,
+    };
+    let nobody = || vec![reference(NOBODY.to_owned(), 1)];
+    let Some(traffic) = declared.traffic.get(&route.track) else { return nobody() };
+    let total: u32 = traffic.backends.iter().map(|backend| backend.weight).sum();
+    if traffic.state != ServiceState::Serving || total == 0 {
+        return nobody();
+    }
+    let ready = declared.ready.get(&route.track);
+    let serves = |revision: &RevisionId| ready.is_some_and(|ready| ready.contains(revision));
+    let some_serve = traffic.backends.iter().any(|it| it.weight > 0 && serves(&it.revision));
+    let share = |backend: &paas_core::port::Backend| {
+        if some_serve && !serves(&backend.revision) { 0 } else { backend.weight }
+    };
+    let references = traffic.backends.iter().map(|backend| {
+        let set = SetKey { track: route.track.clone(), revision: backend.revision.clone() };
+        reference(set_name(&set), share(backend))
+    });
+    references.collect()
+}

@@ -1,0 +1,83 @@
+//! The cluster as a [`Runtime`]: a deployment for each set, a job for each run.
+//!
+//! A set never changes but for its number, so it is made by POST, which cannot take over what somebody else made, and
+//! changed by a merge patch of the number with the version that was looked at as precondition. Its epoch is an annotation:
+//! whoever writes has read it in the version that the precondition names, so a lower one cannot slip in.
+
+mod failure;
+mod inputs;
+mod instance;
+mod objects;
+mod observe;
+mod runs;
+mod sets;
+
+use async_trait::async_trait;
+use paas_core::port::{
+    BoxStream, Epoch, InstanceId, RunObservation, RunSpec, Runtime, RuntimeCapabilities, RuntimeEvent,
+    SetKey, SetSpec, TrackObservation,
+};
+use paas_core::{Result, TrackKey};
+
+use crate::cluster::KubernetesCluster;
+
+pub(crate) use observe::instances_of;
+pub(crate) use runs::{find_run, observe as observe_found};
+
+/// How often a change is tried again after somebody else changed the object in between.
+pub(crate) const ATTEMPTS: usize = 8;
+
+#[async_trait]
+impl Runtime for KubernetesCluster {
+    fn capabilities(&self) -> RuntimeCapabilities {
+        RuntimeCapabilities {
+            fenced: true,
+            cpu_limits: true,
+            memory_limits: true,
+            storage_limits: true,
+            volumes: self.shared.options.volumes.is_some(),
+            runs: true,
+            survives_server: true,
+        }
+    }
+
+    async fn ensure(&self, epoch: Epoch, spec: &SetSpec) -> Result<()> {
+        self.shared.ensure_set(epoch, spec).await
+    }
+
+    async fn scale(&self, epoch: Epoch, key: &SetKey, count: u32) -> Result<()> {
+        self.shared.scale_set(epoch, key, count).await
+    }
+
+    async fn remove(&self, epoch: Epoch, key: &SetKey) -> Result<()> {
+        self.shared.remove_set(epoch, key).await
+    }
+
+    async fn observe(&self, track: &TrackKey) -> Result<TrackObservation> {
+        self.shared.observe_track(track).await
+    }
+
+    async fn tracks(&self) -> Result<Vec<TrackKey>> {
+        self.shared.list_tracks().await
+    }
+
+    async fn purge(&self, epoch: Epoch, track: &TrackKey) -> Result<()> {
+        self.shared.purge_track(epoch, track).await
+    }
+
+    async fn start_run(&self, epoch: Epoch, spec: &RunSpec) -> Result<()> {
+        self.shared.start_run(epoch, spec).await
+    }
+
+    async fn observe_run(&self, id: &InstanceId) -> Result<Option<RunObservation>> {
+        self.shared.observe_run(id).await
+    }
+
+    async fn remove_run(&self, epoch: Epoch, id: &InstanceId) -> Result<()> {
+        self.shared.remove_run(epoch, id).await
+    }
+
+    async fn watch(&self) -> Result<BoxStream<RuntimeEvent>> {
+        Ok(self.shared.events.runtime())
+    }
+}

@@ -1,0 +1,183 @@
+//! What is seen of sets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::ListParams;
+use paas_core::model::RevisionId;
+use paas_core::port::{InstancePhase, SetObservation, TrackObservation};
+use paas_core::{Result, TrackKey};
+
+use super::{failure, instance};
+use crate::cluster::Shared;
+use crate::error::{failed, is_missing};
+use crate::scheme::{keys, roles};
+
+/// The pods of a set, by whether they stay when it has its number.
+#[derive(Debug, Default)]
+pub(super) struct Standing<'a> {
+    /// Those that count.
+    pub(super) staying: Vec<&'a Pod>,
+    /// Those that go: they are being deleted, are too many, or belong to a set that was removed.
+    pub(super) going: Vec<&'a Pod>,
+}
+
+/// Divides the pods of a set. Of too many those go first that were chosen, then those that are not ready, then the youngest.
+pub(super) fn standing<'a>(
+    shared: &Shared,
+    deployment: Option<&Deployment>,
+    pods: impl Iterator<Item = &'a Pod>,
+    count: u32,
+) -> Standing<'a> {
+    let installation = shared.installation();
+    let incarnation = deployment.and_then(|it| installation.annotation(&it.metadata, keys::INCARNATION));
+    let mut divided = Standing::default();
+    for pod in pods {
+        let stays = pod.metadata.deletion_timestamp.is_none()
+            && incarnation.is_some()
+            && installation.annotation(&pod.metadata, keys::INCARNATION) == incarnation
+            && !has_ended(pod);
+        if stays {
+            divided.staying.push(pod);
+        } else {
+            divided.going.push(pod);
+        }
+    }
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    if divided.staying.len() > count {
+        // From the one that stays longest to the one that goes first.
+        divided.staying.sort_by_key(|pod| {
+            let chosen = installation.annotation(&pod.metadata, keys::CONDEMNED).is_some();
+            (chosen, !instance::is_ready(pod), age(pod))
+        });
+        divided.going.extend(divided.staying.split_off(count));
+    }
+    divided
+}
+
+/// The order of their making, as well as it is known: the server writes whole seconds.
+fn age(pod: &Pod) -> (Option<jiff::Timestamp>, Option<&str>) {
+    (pod.metadata.creation_timestamp.as_ref().map(|at| at.0), pod.metadata.name.as_deref())
+}
+
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+impl Shared {
+    /// The selector of a track's objects in one role.
+    pub(super) fn track_selector(&self, track: &TrackKey, role: &str) -> ListParams {
+        let installation = self.installation();
+        let mut labels = installation.track_labels(track);
+        labels.retain(|key, _| key.starts_with(installation.domain()));
+        labels.insert(installation.key(keys::ROLE), role.to_owned());
+        let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        ListParams::default().labels(&pairs.join(","))
+    }
+
+    pub(super) async fn pods_of_track(&self, operation: &'static str, track: &TrackKey) -> Result<Vec<Pod>> {
+        let api: Api<Pod> = self.api(&self.namespace(&track.component.at.env_ref()));
+        match api.list(&self.track_selector(track, roles::INSTANCE)).await {
+            Ok(found) => Ok(found.items),
+            Err(missing) if is_missing(&missing) => Ok(Vec::new()),
+            Err(refused) => Err(failed(operation, refused).with_context("track", track)),
+        }
+    }
+
+    pub(super) async fn observe_track(&self, track: &TrackKey) -> Result<TrackObservation> {
+        const OPERATION: &str = "observe a track";
+        let api: Api<Deployment> = self.api(&self.namespace(&track.component.at.env_ref()));
+        let selector = self.track_selector(track, roles::SET);
+        let (deployments, pods) = futures::join!(api.list(&selector), self.pods_of_track(OPERATION, track));
+        let deployments =
+            deployments.map_err(|error| failed(OPERATION, error).with_context("track", track))?;
+        let pods = pods?;
+        let mut sets: BTreeMap<RevisionId, (Option<&Deployment>, Vec<&Pod>)> = BTreeMap::new();
+        for deployment in &deployments.items {
+            if let Some(revision) = self.revision_of(&deployment.metadata)
+                && deployment.metadata.deletion_timestamp.is_none()
+            {
+                sets.entry(revision).or_default().0 = Some(deployment);
+            }
+        }
+        for pod in &pods {
+            if let Some(revision) = self.revision_of(&pod.metadata) {
+                sets.entry(revision).or_default().1.push(pod);
+            }
+        }
+        let observed = sets.into_iter().map(|(revision, (deployment, pods))| {
+            let set = self.observe_set(revision.clone(), deployment, pods);
+            (revision, set)
+        });
+        Ok(TrackObservation { sets: observed.collect() })
+    }
+
+    fn observe_set(
+        &self,
+        revision: RevisionId,
+        deployment: Option<&Deployment>,
+        mut pods: Vec<&Pod>,
+    ) -> SetObservation {
+        pods.sort_by_key(|pod| age(pod));
+        let desired = deployment.map_or(0, |deployment| self.desired(deployment));
+        let divided = standing(self, deployment, pods.iter().copied(), desired);
+        let going: BTreeSet<&str> =
+            divided.going.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
+        let instances = pods.iter().map(|pod| {
+            let mut seen = instance::observe(pod);
+            let goes = going.contains(pod.metadata.name.as_deref().unwrap_or_default());
+            if goes && !has_ended(pod) {
+                seen.phase = InstancePhase::Draining;
+                seen.ready_since = None;
+            }
+            seen
+        });
+        let lacks = divided.staying.len() < usize::try_from(desired).unwrap_or(usize::MAX);
+        SetObservation {
+            revision,
+            desired,
+            instances: instances.collect(),
+            failure: deployment.filter(|_| lacks).and_then(failure::of_set),
+        }
+    }
+
+    fn revision_of(
+        &self,
+        meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    ) -> Option<RevisionId> {
+        self.installation().read(meta.labels.as_ref()?, keys::REVISION)
+    }
+
+    pub(super) async fn list_tracks(&self) -> Result<Vec<TrackKey>> {
+        const OPERATION: &str = "list tracks";
+        let installation = self.installation();
+        let labels =
+            |role: &str| format!("{},{}={role}", installation.selector(), installation.key(keys::ROLE));
+        let (deployments, pods): (Api<Deployment>, Api<Pod>) = (self.everywhere(), self.everywhere());
+        let mut tracks = BTreeSet::new();
+        let mut note = |meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta| {
+            tracks.extend(meta.labels.as_ref().and_then(|labels| installation.track_of(labels)));
+        };
+        let sets = deployments.list_metadata(&ListParams::default().labels(&labels(roles::SET))).await;
+        let sets = sets.map_err(|error| failed(OPERATION, error))?;
+        sets.items.iter().for_each(|it| note(&it.metadata));
+        let instances = pods.list_metadata(&ListParams::default().labels(&labels(roles::INSTANCE))).await;
+        let instances = instances.map_err(|error| failed(OPERATION, error))?;
+        instances.items.iter().for_each(|it| note(&it.metadata));
+        Ok(tracks.into_iter().collect())
+    }
+}
+
+/// The instances of a track by name, in the order of their making, with whether each is ready.
+pub(crate) async fn instances_of(
+    shared: &Shared,
+    operation: &'static str,
+    track: &TrackKey,
+) -> Result<Vec<Pod>> {
+    let mut pods = shared.pods_of_track(operation, track).await?;
+    pods.sort_by(|a, b| age(a).cmp(&age(b)));
+    Ok(pods)
+}

@@ -1,0 +1,215 @@
+//! The promises of the ports.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use paas_core::conformance::exec::{Command, ExecFixture};
+use paas_core::conformance::logs::LogsFixture;
+use paas_core::conformance::router::{Answer, RouterFixture};
+use paas_core::conformance::runtime::{RuntimeFixture, Workload};
+use paas_core::memory::{Ending, Image};
+use paas_core::model::{Port, RevisionId, Template, Termination};
+use paas_core::port::{
+    Epoch, Exec, InstanceId, Logs, Router, RouterCapabilities, RunSpec, Runtime, RuntimeCapabilities,
+};
+use paas_core::{ComponentKey, TrackKey};
+use paas_k8s::fake::Reply;
+
+use super::fixture::{DOMAIN, Fixture, ROUTER, RUNTIME, http, ok, open, options};
+
+#[async_trait]
+impl RuntimeFixture for Fixture {
+    fn runtime(&self) -> Arc<dyn Runtime> {
+        Arc::new(self.cluster.clone())
+    }
+
+    fn required(&self) -> RuntimeCapabilities {
+        RUNTIME
+    }
+
+    async fn template(&self, component: &ComponentKey, workload: Workload) -> Template {
+        let soon = Duration::from_millis(20);
+        match workload {
+            Workload::Ready => self.ready(component),
+            Workload::NeverReady => self.template(component, "never:1", Image::new().never_ready()),
+            Workload::Ends(code) => self.template(
+                component,
+                &format!("ends:{code}"),
+                Image::new().with_end(soon, Ending::Exit(code)),
+            ),
+            Workload::Lingers => Template {
+                termination: Termination { drain_seconds: 1, grace_seconds: 10 },
+                ..self.template(component, "lingers:1", Image::new().with_ready_after(soon))
+            },
+            Workload::UsesTooMuchMemory => {
+                self.template(component, "hog:1", Image::new().with_end(soon, Ending::OutOfMemory))
+            }
+            Workload::MissingImage => {
+                let mut template = self.template(component, "ready:1", Image::new());
+                "missing:1".clone_into(&mut template.image);
+                template.digest = format!("sha256:{}", "0".repeat(64));
+                template
+            }
+            other => unimplemented!("{other:?}"),
+        }
+    }
+
+    async fn kill(&self, instance: &InstanceId) {
+        Fixture::kill(self, instance);
+    }
+
+    async fn reopened(&self) -> Option<Arc<dyn Runtime>> {
+        Some(Arc::new(open(&self.fake, options()).await))
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_mins(10)
+    }
+}
+
+fn answer(reply: Reply) -> Answer {
+    match reply {
+        Reply::Served { labels, .. } => {
+            Answer::Served(RevisionId::new(labels[&format!("{DOMAIN}/revision")].clone()).unwrap())
+        }
+        Reply::Refused(status) => Answer::Refused(status),
+        other => unimplemented!("{other:?}"),
+    }
+}
+
+#[async_trait]
+impl RouterFixture for Fixture {
+    fn router(&self) -> Arc<dyn Router> {
+        Arc::new(self.cluster.clone())
+    }
+
+    fn required(&self) -> RouterCapabilities {
+        ROUTER
+    }
+
+    async fn serve(&self, track: &TrackKey, revision: &RevisionId, count: u32) {
+        let mut spec = self.spec(track, "r1", count);
+        spec.key.revision = revision.clone();
+        ok(self.cluster.ensure(Epoch(1), &spec).await);
+        ok(self.cluster.scale(Epoch(1), &spec.key, count).await);
+        self.until_ready(&spec.key, count as usize).await;
+        // The router learns of pods by its watch and writes the routes anew.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+
+    async fn request(&self, host: &str, path: &str) -> Answer {
+        answer(self.fake.request(host, path))
+    }
+
+    async fn connect(&self, port: u16) -> Answer {
+        answer(self.fake.connect(port))
+    }
+
+    fn free_port(&self) -> u16 {
+        7301
+    }
+
+    fn port(&self) -> Port {
+        http()
+    }
+}
+
+#[async_trait]
+impl LogsFixture for Fixture {
+    fn logs(&self) -> Arc<dyn Logs> {
+        Arc::new(self.cluster.clone())
+    }
+
+    async fn start(&self, track: &TrackKey) -> InstanceId {
+        self.one_more(track).await
+    }
+
+    async fn print(&self, instance: &InstanceId, text: &str) {
+        assert!(self.fake.print(&instance.0, text));
+    }
+
+    async fn restart(&self, instance: &InstanceId) {
+        Fixture::kill(self, instance);
+        tokio::time::sleep(Duration::from_mins(2)).await;
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_mins(10)
+    }
+}
+
+#[async_trait]
+impl ExecFixture for Fixture {
+    fn exec(&self) -> Arc<dyn Exec> {
+        Arc::new(self.cluster.clone())
+    }
+
+    async fn start(&self, track: &TrackKey) -> InstanceId {
+        self.one_more(track).await
+    }
+
+    async fn run(&self, track: &TrackKey, command: Command) -> Option<InstanceId> {
+        let id = InstanceId(format!("run-of-{}", track.component.at.app));
+        let spec = RunSpec {
+            id: id.clone(),
+            track: track.clone(),
+            template: self.ready(&track.component),
+            command: Some(self.words(&command)),
+            env: BTreeMap::new(),
+            labels: BTreeMap::new(),
+        };
+        ok(self.cluster.start_run(Epoch(1), &spec).await);
+        Some(id)
+    }
+
+    fn words(&self, command: &Command) -> Vec<String> {
+        let words = match command {
+            Command::Echo(text) => vec!["echo", text],
+            Command::Warn(text) => vec!["warn", text],
+            Command::Cat => vec!["cat"],
+            Command::Env => vec!["env"],
+            Command::Exit(3) => vec!["exit", "3"],
+            Command::Exit(5) => vec!["exit", "5"],
+            Command::Exit(_) => vec!["exit", "0"],
+            Command::Sleep => vec!["sleep", "3600"],
+            Command::Size => vec!["size"],
+            Command::Missing => vec!["no-such-command"],
+            other => unimplemented!("{other:?}"),
+        };
+        words.into_iter().map(str::to_owned).collect()
+    }
+
+    async fn still_runs(&self, instance: &InstanceId, _: &Command) -> Option<bool> {
+        Some(self.fake.commands_in(&instance.0) > 0)
+    }
+}
+
+mod runtime {
+    use super::Fixture;
+    paas_core::runtime_conformance!(
+        #[tokio::test(start_paused = true)] => Fixture::new().await
+    );
+}
+
+mod router {
+    use super::Fixture;
+    paas_core::router_conformance!(
+        #[tokio::test(start_paused = true)] => Fixture::new().await
+    );
+}
+
+mod logs {
+    use super::Fixture;
+    paas_core::logs_conformance!(
+        #[tokio::test(start_paused = true)] => Fixture::new().await
+    );
+}
+
+mod exec {
+    use super::Fixture;
+    paas_core::exec_conformance!(
+        #[tokio::test(start_paused = true)] => Fixture::new().await
+    );
+}

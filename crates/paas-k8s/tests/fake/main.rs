@@ -1,0 +1,10 @@
+//! The backend on the fake API server: the conformance suites of the ports, and what only Kubernetes has.
+
+#![allow(clippy::unwrap_used)] // tests may panic
+
+mod behaviour;
+mod conformance;
+mod faults;
+mod fixture;
+mod spaces;
+mod without_gateway;
