@@ -4,6 +4,7 @@ pub mod accounts;
 mod backend;
 mod directory;
 mod http;
+mod installation;
 mod options;
 mod start;
 pub mod token;

@@ -3,16 +3,18 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use paas_adapters::{KeyFile, PostgresOptions, PostgresStore, SqliteStore};
 use paas_core::ClusterName;
 use paas_core::engine::{Platform, SecretResolver};
 use paas_core::memory::{Images, SimulatedCluster};
 use paas_core::port::{ClusterPorts, KeyRing, Registry, Store};
+use paas_k8s::KubernetesDriver;
 use paas_local::{LocalMachine, MachineOptions};
 use paas_registry::OciImages;
 
 use super::directory::Directory;
+use super::installation;
 use super::options::{Backend, ServerArgs};
 
 /// Takes a port and gives what is used in its place.
@@ -89,7 +91,11 @@ pub async fn open(options: &ServerArgs, directory: &Directory, arounds: Arounds)
             (Arc::new(OciImages::default()), Some(cluster))
         }
     };
+    let driver =
+        KubernetesDriver::new(&options.label_domain).map_err(|fault| anyhow!("--label-domain: {fault}"))?;
     let mut builder = Platform::builder()
+        .installation(installation::id(&store).await?)
+        .driver(Arc::new(driver))
         .store(Arc::clone(&store))
         .key_ring(key_ring)
         .registry((arounds.registry)(registry));

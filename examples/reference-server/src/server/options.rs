@@ -24,6 +24,9 @@ pub struct ServerArgs {
     /// The file with the keys that seal secrets; DIR/keys.json if absent. Servers that share a store need the same one
     #[arg(long, env = "PAAS_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
+    /// The domain of the labels on everything that is made in clusters; it must never change
+    #[arg(long, default_value = "paas.local", value_name = "DOMAIN")]
+    pub label_domain: String,
     /// Listen on an address that other machines reach; the interface has no TLS of its own
     #[arg(long)]
     pub allow_remote: bool,
@@ -48,6 +51,7 @@ impl ServerArgs {
             gateway: any,
             store: None,
             key_file: None,
+            label_domain: "paas.local".to_owned(),
             allow_remote: false,
             new_admin_token: false,
             log: LogFormat::default(),

@@ -1,11 +1,27 @@
 //! Arguments about clusters.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::Subcommand;
 use paas_core::ClusterName;
 
 use super::settings::SettingArg;
+
+/// `NAMESPACE/NAME`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayArg {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl FromStr for GatewayArg {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (namespace, name) = text.split_once('/').ok_or("write NAMESPACE/NAME")?;
+        Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
+    }
+}
 
 /// `paas cluster`
 #[derive(Debug, Subcommand)]
@@ -22,9 +38,15 @@ pub enum ClusterCommand {
         /// The context of the kubeconfig, if it is not the current one
         #[arg(long)]
         context: Option<String>,
-        /// The Gateway that routes are attached to
-        #[arg(long, value_name = "NAMESPACE/NAME")]
-        gateway: Option<String>,
+        /// The Gateway that routes are attached to; without one the cluster has no access points
+        #[arg(long, value_name = "NAMESPACE/NAME", requires = "domain")]
+        gateway: Option<GatewayArg>,
+        /// The domain of access points without a host of their own; its names lead to the Gateway
+        #[arg(long, requires = "gateway")]
+        domain: Option<String>,
+        /// The file with everything else, in YAML or JSON: volumes, security, image pull secrets, bounds of environments
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
         /// Where it is
         #[arg(long)]
         region: Option<String>,

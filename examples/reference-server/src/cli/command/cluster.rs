@@ -4,7 +4,7 @@ use std::path::Path;
 
 use paas_core::action::{ClusterState, ClusterView, Versioned};
 use reqwest::Method;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Session, all, consent};
 use crate::cli::args::ClusterCommand;
@@ -22,12 +22,26 @@ pub async fn run(session: &Session, command: ClusterCommand) -> Result<(), Failu
             let clusters: Vec<Cluster> = all(&client, "/clusters").await?;
             output.show(&clusters, |clusters| table(output, clusters))
         }
-        ClusterCommand::Add { name, kubeconfig, context, gateway, region, label, unreachable } => {
-            let options = [("context", context), ("gateway", gateway)];
-            let config: Map<String, Value> = options
-                .into_iter()
-                .filter_map(|(option, value)| Some((option.to_owned(), Value::String(value?))))
-                .collect();
+        ClusterCommand::Add {
+            name,
+            kubeconfig,
+            context,
+            gateway,
+            domain,
+            config,
+            region,
+            label,
+            unreachable,
+        } => {
+            let mut config = config.as_deref().map(options).transpose()?.unwrap_or_default();
+            if let Some(context) = context {
+                config.insert("context".to_owned(), context.into());
+            }
+            if let Some(gateway) = gateway {
+                let gateway =
+                    json!({ "namespace": gateway.namespace, "name": gateway.name, "domain": domain });
+                config.insert("gateway".to_owned(), gateway);
+            }
             let new = AddedCluster {
                 name,
                 kind: "kubernetes".to_owned(),
@@ -79,6 +93,16 @@ pub async fn run(session: &Session, command: ClusterCommand) -> Result<(), Failu
 fn read(file: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(file)
         .map_err(|error| Failure::new(Exit::Error, format!("failed to read {}: {error}", file.display())))
+}
+
+/// The options of a file, in YAML, of which JSON is a part.
+fn options(file: &Path) -> Result<Map<String, Value>, Failure> {
+    let wrong = |why: String| Failure::new(Exit::Error, format!("failed to read {}: {why}", file.display()));
+    let value: Value = serde_saphyr::from_str(&read(file)?).map_err(|error| wrong(error.to_string()))?;
+    match value {
+        Value::Object(options) => Ok(options),
+        _ => Err(wrong("it holds no map of options".to_owned())),
+    }
 }
 
 fn table(output: Output, clusters: &[Cluster]) -> String {
