@@ -57,7 +57,7 @@ impl Builder<'_> {
             namespace,
             quota: self.quota(meta("")),
             limits: self.limits(meta("")),
-            policies: if self.options.space.isolate { self.policies(&meta) } else { Vec::new() },
+            policies: if self.options.space.isolate { policies(&meta) } else { Vec::new() },
             viewers: self.viewers(meta("-viewers")),
         }
     }
@@ -100,36 +100,6 @@ impl Builder<'_> {
                 }],
             }),
         })
-    }
-
-    /// Nothing in and nothing out but names; components declare the rest.
-    fn policies(&self, meta: &dyn Fn(&str) -> ObjectMeta) -> Vec<NetworkPolicy> {
-        let deny = NetworkPolicy {
-            metadata: meta("-deny"),
-            spec: Some(NetworkPolicySpec {
-                pod_selector: Some(LabelSelector::default()),
-                policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
-                ..NetworkPolicySpec::default()
-            }),
-        };
-        let dns = |protocol: &str| NetworkPolicyPort {
-            port: Some(IntOrString::Int(53)),
-            protocol: Some(protocol.to_owned()),
-            end_port: None,
-        };
-        let names = NetworkPolicy {
-            metadata: meta("-names"),
-            spec: Some(NetworkPolicySpec {
-                pod_selector: Some(LabelSelector::default()),
-                policy_types: Some(vec!["Egress".to_owned()]),
-                egress: Some(vec![NetworkPolicyEgressRule {
-                    to: Some(vec![in_namespace("kube-system")]),
-                    ports: Some(vec![dns("UDP"), dns("TCP")]),
-                }]),
-                ..NetworkPolicySpec::default()
-            }),
-        };
-        vec![deny, names]
     }
 
     fn viewers(&self, metadata: ObjectMeta) -> Option<RoleBinding> {
@@ -195,4 +165,34 @@ fn in_app(labels: BTreeMap<String, String>) -> NetworkPolicyPeer {
 fn in_namespace(name: &str) -> NetworkPolicyPeer {
     let labels = BTreeMap::from([(NAMESPACE_LABEL.to_owned(), name.to_owned())]);
     NetworkPolicyPeer { namespace_selector: Some(matching(labels)), ..NetworkPolicyPeer::default() }
+}
+
+/// Nothing in and nothing out but names; components declare the rest.
+fn policies(meta: &dyn Fn(&str) -> ObjectMeta) -> Vec<NetworkPolicy> {
+    let deny = NetworkPolicy {
+        metadata: meta("-deny"),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(LabelSelector::default()),
+            policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
+            ..NetworkPolicySpec::default()
+        }),
+    };
+    let dns = |protocol: &str| NetworkPolicyPort {
+        port: Some(IntOrString::Int(53)),
+        protocol: Some(protocol.to_owned()),
+        end_port: None,
+    };
+    let names = NetworkPolicy {
+        metadata: meta("-names"),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(LabelSelector::default()),
+            policy_types: Some(vec!["Egress".to_owned()]),
+            egress: Some(vec![NetworkPolicyEgressRule {
+                to: Some(vec![in_namespace("kube-system")]),
+                ports: Some(vec![dns("UDP"), dns("TCP")]),
+            }]),
+            ..NetworkPolicySpec::default()
+        }),
+    };
+    vec![deny, names]
 }

@@ -20,6 +20,7 @@ use paas_core::port::{
 };
 use paas_core::{AppEnv, Bytes, ClusterName, ComponentKey, Result, TrackKey};
 use paas_k8s::client::connect;
+use paas_k8s::kube;
 use paas_k8s::kube::config::{KubeConfigOptions, Kubeconfig};
 use paas_k8s::{CallLimits, GatewayOptions, Installation, KubernetesCluster, KubernetesOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -185,8 +186,9 @@ impl Fixture {
 async fn open(named: &Named, installation: &str) -> KubernetesCluster {
     let text = std::fs::read_to_string(&named.kubeconfig).expect("the kubeconfig");
     let kubeconfig = Kubeconfig::from_yaml(&text).expect("a kubeconfig");
-    let config = paas_k8s::kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default());
-    let client = ok(connect(config.await.expect("credentials"), CallLimits::default()));
+    let options = KubeConfigOptions::default();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("credentials");
+    let client = ok(connect(config, CallLimits::default()));
     let installation = Installation::new(installation, "paas-test.example.org").expect("it is valid");
     let mut options =
         KubernetesOptions::new(installation, ClusterName::local()).with_settle(Duration::from_secs(2));
