@@ -2,6 +2,7 @@
 //
 //	probe serve TEXT        answers every request with TEXT and the name of the pod
 //	probe get ADDRESS       prints what an address answers; fails where none comes within two seconds
+//	probe ask ADDRESS       asks an address thirty times, by a connection of its own each time
 //	probe lookup NAME       prints the addresses of a name
 //	probe echo PORT         sends back what it is sent, over TCP
 package main
@@ -21,10 +22,10 @@ const bound = 2 * time.Second
 
 func main() {
 	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: probe serve TEXT | get ADDRESS | lookup NAME | echo PORT")
+		fmt.Fprintln(os.Stderr, "usage: probe serve TEXT | get ADDRESS | ask ADDRESS | lookup NAME | echo PORT")
 		os.Exit(2)
 	}
-	verbs := map[string]func(string) error{"serve": serve, "get": get, "lookup": lookup, "echo": echo}
+	verbs := map[string]func(string) error{"serve": serve, "get": get, "ask": ask, "lookup": lookup, "echo": echo}
 	verb, found := verbs[os.Args[1]]
 	if !found {
 		fmt.Fprintln(os.Stderr, "there is no verb", os.Args[1])
@@ -48,7 +49,7 @@ func serve(text string) error {
 }
 
 func get(address string) error {
-	client := http.Client{Timeout: bound}
+	client := http.Client{Timeout: bound, Transport: &http.Transport{DisableKeepAlives: true}}
 	answer, err := client.Get(address)
 	if err != nil {
 		return err
@@ -59,6 +60,15 @@ func get(address string) error {
 	}
 	if answer.StatusCode != http.StatusOK {
 		return fmt.Errorf("the answer is %s", answer.Status)
+	}
+	return nil
+}
+
+func ask(address string) error {
+	for range 30 {
+		if err := get(address); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -80,12 +80,16 @@ func (r *run) heal(ctx context.Context) error {
 			}
 		}
 	}
-	status, _, err := r.tool.Status(ctx, firstCluster)
+	// A killed process takes a moment to end.
+	err = eventually(ctx, 10*time.Second, func(ctx context.Context) error {
+		status, _, err := r.tool.Status(ctx, firstCluster)
+		if err == nil && status.Ready {
+			err = errors.New("the status does not tell what was killed")
+		}
+		return err
+	})
 	if err != nil {
 		return err
-	}
-	if status.Ready {
-		return errors.New("the status does not tell what was killed")
 	}
 	changed, err := r.tool.Up(ctx, firstCluster, 0)
 	if err != nil {

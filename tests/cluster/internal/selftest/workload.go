@@ -212,20 +212,15 @@ func (r *run) service(ctx context.Context) error {
 		return err
 	}
 	for node, pod := range found {
-		answered := map[string]bool{}
-		err := eventually(ctx, 30*time.Second, func(ctx context.Context) error {
-			answer, err := r.inPod(ctx, pod, "get", "http://web/")
+		err := eventually(ctx, time.Minute, func(ctx context.Context) error {
+			answers, err := r.inPod(ctx, pod, "ask", "http://web/")
 			if err != nil {
 				return err
 			}
-			name := strings.TrimSpace(strings.TrimPrefix(answer, "hello "))
-			for node, pod := range found {
-				if pod == name {
-					answered[node] = true
+			for other, name := range found {
+				if !strings.Contains(answers, "hello "+name+"\n") {
+					return fmt.Errorf("from %s nothing on %s answered", node, other)
 				}
-			}
-			if len(answered) < len(found) {
-				return fmt.Errorf("from %s only %v answered", node, answered)
 			}
 			return nil
 		})
