@@ -143,26 +143,8 @@ impl State {
         if !object["spec"].is_null() {
             object["metadata"]["generation"] = json!(1);
         }
-        self.defaults(kind, &mut object, &uid);
+        defaults(kind, &mut object, &uid);
         self.objects.store(Key::new(kind, namespace, name), object)
-    }
-
-    /// The defaults that this crate reads.
-    fn defaults(&mut self, kind: &'static Kind, object: &mut Value, uid: &str) {
-        if kind == kinds::SERVICE && object["spec"]["clusterIP"].is_null() {
-            let number: u64 =
-                uid.rsplit('-').next().and_then(|digits| digits.parse().ok()).unwrap_or_default();
-            object["spec"]["clusterIP"] =
-                json!(format!("10.96.{}.{}", (number / 250) % 250, number % 250 + 1));
-        }
-        if kind == kinds::NAMESPACE {
-            let name = object["metadata"]["name"].clone();
-            object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
-            object["status"]["phase"] = json!("Active");
-        }
-        if kind == kinds::DEPLOYMENT && object["spec"]["replicas"].is_null() {
-            object["spec"]["replicas"] = json!(1);
-        }
     }
 
     /// Replaces an object: the server's own fields stay, a changed spec is a new generation, equal content is no change.
@@ -229,5 +211,21 @@ fn set(map: &mut Value, field: &str, value: Value) {
         }
     } else {
         map[field] = value;
+    }
+}
+
+/// The defaults that this crate reads.
+fn defaults(kind: &'static Kind, object: &mut Value, uid: &str) {
+    if kind == kinds::SERVICE && object["spec"]["clusterIP"].is_null() {
+        let number: u64 = uid.rsplit('-').next().and_then(|digits| digits.parse().ok()).unwrap_or_default();
+        object["spec"]["clusterIP"] = json!(format!("10.96.{}.{}", (number / 250) % 250, number % 250 + 1));
+    }
+    if kind == kinds::NAMESPACE {
+        let name = object["metadata"]["name"].clone();
+        object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
+        object["status"]["phase"] = json!("Active");
+    }
+    if kind == kinds::DEPLOYMENT && object["spec"]["replicas"].is_null() {
+        object["spec"]["replicas"] = json!(1);
     }
 }
