@@ -22,7 +22,7 @@ use paas_core::{Result, TrackKey};
 use crate::cluster::KubernetesCluster;
 
 pub(crate) use observe::instances_of;
-pub(crate) use runs::{find_run, observe as observe_found};
+pub(crate) use runs::{FoundRun, find_run, observe as observe_found};
 
 /// How often a change is tried again after somebody else changed the object in between.
 pub(crate) const ATTEMPTS: usize = 8;

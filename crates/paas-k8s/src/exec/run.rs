@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::build::CONTAINER;
 use crate::cluster::Shared;
-use crate::runtime::{find_run, observe_found};
+use crate::runtime::{FoundRun, find_run, observe_found};
 
 const OPERATION: &str = "attach to a run";
 const PIECES: usize = 16;
@@ -123,9 +123,17 @@ async fn show(shared: &Shared, pod: &Pod, outputs: &Outputs) -> Result<bool> {
     Ok(true)
 }
 
-/// Ends a run's pod: the first process of a container cannot be signalled from outside in another way.
+/// Ends a run's pod, as soon as it has one: the first process of a container cannot be signalled from outside in another
+/// way.
 async fn end(shared: &Shared, id: &InstanceId, signal: i32) -> Result<()> {
-    let Some(pod) = find_run(shared, OPERATION, id).await?.and_then(|found| found.pod) else { return Ok(()) };
+    let pod = loop {
+        match find_run(shared, OPERATION, id).await? {
+            None => return Ok(()),
+            Some(found) if observe_found(&found).phase == InstancePhase::Exited => return Ok(()),
+            Some(FoundRun { pod: Some(pod), .. }) => break pod,
+            Some(FoundRun { pod: None, .. }) => tokio::time::sleep(PAUSE).await,
+        }
+    };
     let api: Api<Pod> = shared.api(&pod.metadata.namespace.clone().unwrap_or_default());
     let parameters =
         if signal == 9 { DeleteParams::default().grace_period(0) } else { DeleteParams::default() };

@@ -32,7 +32,7 @@ impl State {
                 };
                 precondition(key, &object, &patch["metadata"])?;
                 let mut patch = patch;
-                if let Some(meta) = patch["metadata"].as_object_mut() {
+                if let Some(meta) = patch.get_mut("metadata").and_then(Value::as_object_mut) {
                     meta.remove("resourceVersion");
                 }
                 if is_status {
