@@ -46,7 +46,7 @@ pub enum ClusterCommand {
         domain: Option<String>,
         /// The file with everything else, in YAML or JSON: volumes, security, image pull secrets, bounds of environments
         #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
+        options: Option<PathBuf>,
         /// Where it is
         #[arg(long)]
         region: Option<String>,

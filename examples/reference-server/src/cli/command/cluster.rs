@@ -28,12 +28,12 @@ pub async fn run(session: &Session, command: ClusterCommand) -> Result<(), Failu
             context,
             gateway,
             domain,
-            config,
+            options,
             region,
             label,
             unreachable,
         } => {
-            let mut config = config.as_deref().map(options).transpose()?.unwrap_or_default();
+            let mut config = options.as_deref().map(read_options).transpose()?.unwrap_or_default();
             if let Some(context) = context {
                 config.insert("context".to_owned(), context.into());
             }
@@ -96,7 +96,7 @@ fn read(file: &Path) -> Result<String, Failure> {
 }
 
 /// The options of a file, in YAML, of which JSON is a part.
-fn options(file: &Path) -> Result<Map<String, Value>, Failure> {
+fn read_options(file: &Path) -> Result<Map<String, Value>, Failure> {
     let wrong = |why: String| Failure::new(Exit::Error, format!("failed to read {}: {why}", file.display()));
     let value: Value = serde_saphyr::from_str(&read(file)?).map_err(|error| wrong(error.to_string()))?;
     match value {
