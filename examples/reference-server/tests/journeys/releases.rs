@@ -108,8 +108,11 @@ fn a_paused_release_serves_both_versions_until_resumed(who: Who) {
     platform.ok(["deploy", "shop", "-f", &file]);
     let both = BTreeSet::from(["1", "2"].map(str::to_owned));
     eventually("both versions answer", || (platform.versions("shop", 20) == both).then_some(()));
-    let status = platform.ok(["status", "shop"]);
-    assert!(status.contains("step 1 of 2") && status.contains("pause"), "{status}");
+    // The step has been confirmed a moment after its requests arrive.
+    eventually("the status says that the release is paused", || {
+        let status = platform.ok(["status", "shop"]);
+        (status.contains("step 1 of 2") && status.contains("pause")).then_some(())
+    });
     platform.ok(["resume", "shop"]);
     eventually("only the new version answers", || (platform.versions("shop", 20) == only("2")).then_some(()));
 }
