@@ -140,7 +140,7 @@ impl FakeCluster {
         });
         tokio::spawn(controllers::run(Arc::downgrade(&inner)));
         let cluster = Self { inner };
-        cluster.inner.with(|state| state.begin());
+        cluster.inner.with(State::begin);
         cluster
     }
 

@@ -42,7 +42,7 @@ impl Runtime for KubernetesCluster {
     }
 
     async fn ensure(&self, epoch: Epoch, spec: &SetSpec) -> Result<()> {
-        self.shared.ensure_set(epoch, spec).await
+        Box::pin(self.shared.ensure_set(epoch, spec)).await
     }
 
     async fn scale(&self, epoch: Epoch, key: &SetKey, count: u32) -> Result<()> {
@@ -66,7 +66,7 @@ impl Runtime for KubernetesCluster {
     }
 
     async fn start_run(&self, epoch: Epoch, spec: &RunSpec) -> Result<()> {
-        self.shared.start_run(epoch, spec).await
+        Box::pin(self.shared.start_run(epoch, spec)).await
     }
 
     async fn observe_run(&self, id: &InstanceId) -> Result<Option<RunObservation>> {

@@ -57,7 +57,7 @@ impl Builder<'_> {
             namespace,
             quota: self.quota(meta("")),
             limits: self.limits(meta("")),
-            policies: if self.options.space.isolate { self.policies(&meta) } else { Vec::new() },
+            policies: if self.options.space.isolate { Self::policies(&meta) } else { Vec::new() },
             viewers: self.viewers(meta("-viewers")),
         }
     }
@@ -103,7 +103,7 @@ impl Builder<'_> {
     }
 
     /// Nothing in and nothing out but names; components declare the rest.
-    fn policies(&self, meta: &dyn Fn(&str) -> ObjectMeta) -> Vec<NetworkPolicy> {
+    fn policies(meta: &dyn Fn(&str) -> ObjectMeta) -> Vec<NetworkPolicy> {
         let deny = NetworkPolicy {
             metadata: meta("-deny"),
             spec: Some(NetworkPolicySpec {

@@ -70,7 +70,7 @@ impl State {
             let mut standing: Vec<Value> = self.pods_of(&uid).filter(|pod| stands(pod)).cloned().collect();
             let mut refused = None;
             if standing.len() > wanted {
-                standing.sort_by_key(|pod| goes_first(pod));
+                standing.sort_by_key(goes_first);
                 let surplus: Vec<Key> = standing[..standing.len() - wanted].iter().map(key_of).collect();
                 for pod in surplus {
                     let _ = self.delete(&pod, None);

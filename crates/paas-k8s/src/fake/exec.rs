@@ -215,7 +215,7 @@ impl Session {
                 Some(Ok(_)) => continue,
             };
             match (bytes.split_first(), program) {
-                (Some((&STDIN, input)), "cat") if input.is_empty() => {}
+                (Some((&STDIN, [])), "cat") => {}
                 (Some((&STDIN, input)), "cat") => {
                     let input = input.to_vec();
                     self.send(STDOUT, &input).await;

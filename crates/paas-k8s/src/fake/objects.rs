@@ -143,12 +143,12 @@ impl State {
         if !object["spec"].is_null() {
             object["metadata"]["generation"] = json!(1);
         }
-        self.defaults(kind, &mut object, &uid);
+        Self::defaults(kind, &mut object, &uid);
         self.objects.store(Key::new(kind, namespace, name), object)
     }
 
     /// The defaults that this crate reads.
-    fn defaults(&mut self, kind: &'static Kind, object: &mut Value, uid: &str) {
+    fn defaults(kind: &'static Kind, object: &mut Value, uid: &str) {
         if kind == kinds::SERVICE && object["spec"]["clusterIP"].is_null() {
             let number: u64 =
                 uid.rsplit('-').next().and_then(|digits| digits.parse().ok()).unwrap_or_default();

@@ -80,10 +80,9 @@ impl Watch {
             tokio::select! {
                 () = sleep_until(self.end) => return None,
                 changed = timeout(BOOKMARKS, self.newest.changed()) => match changed {
-                    Ok(Ok(())) => {}
                     Ok(Err(_)) => return None,
                     Err(_) if self.request.asks("allowWatchBookmarks") => self.bookmark(),
-                    Err(_) => {}
+                    Ok(Ok(())) | Err(_) => {}
                 }
             }
         }

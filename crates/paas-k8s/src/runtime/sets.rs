@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::{BoxFuture, join_all};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -42,7 +43,7 @@ impl Shared {
                         .with_source("its deployment is being deleted by somebody else"));
                 }
                 if self.is_preparing(&existing.metadata) {
-                    if self.prepare(OPERATION, epoch, spec, &existing).await? {
+                    if Box::pin(self.prepare(OPERATION, epoch, spec, &existing)).await? {
                         return Ok(());
                     }
                 } else if self.raise_epoch(OPERATION, &api, &existing.metadata, epoch).await? {
@@ -55,7 +56,7 @@ impl Shared {
             let objects = self.builder().set(epoch, spec, &incarnation, &inputs);
             match api.create(&self.posting(), &objects.deployment).await {
                 Ok(made) => {
-                    if self.prepare_with(OPERATION, epoch, spec, &made, objects).await? {
+                    if Box::pin(self.prepare_with(OPERATION, epoch, spec, &made, objects)).await? {
                         return Ok(());
                     }
                 }
@@ -239,7 +240,7 @@ impl Shared {
         let incarnation = incarnation.unwrap_or_default().to_owned();
         let inputs = self.inputs(&spec.key.track, &spec.template, &BTreeMap::new()).await?;
         let objects = self.builder().set(epoch, spec, &incarnation, &inputs);
-        self.prepare_with(operation, epoch, spec, existing, objects).await
+        Box::pin(self.prepare_with(operation, epoch, spec, existing, objects)).await
     }
 
     /// Makes what belongs to a deployment, then lets it have its instances; false if somebody else changed it meanwhile.
@@ -256,14 +257,16 @@ impl Shared {
         for claim in claims {
             self.make(operation, claim, None).await?;
         }
-        let (a, b, c, d, e) = futures::join!(
-            self.make_one(operation, config_map, &owners),
-            self.make_one(operation, secret, &owners),
-            self.declare_one(operation, service, &owners),
-            self.declare_one(operation, Some(budget), &owners),
-            self.declare_one(operation, policy, &owners),
-        );
-        a.and(b).and(c).and(d).and(e).map_err(|error| error.with_context("set", &spec.key))?;
+        let pieces: Vec<BoxFuture<'_, Result<()>>> = vec![
+            Box::pin(self.make_one(operation, config_map, &owners)),
+            Box::pin(self.make_one(operation, secret, &owners)),
+            Box::pin(self.declare_one(operation, service, &owners)),
+            Box::pin(self.declare_one(operation, Some(budget), &owners)),
+            Box::pin(self.declare_one(operation, policy, &owners)),
+        ];
+        for made in join_all(pieces).await {
+            made.map_err(|error| error.with_context("set", &spec.key))?;
+        }
         let api: Api<Deployment> = self.api(&deployment.metadata.namespace.clone().unwrap_or_default());
         let name = set_name(&spec.key);
         // The deployment's controller has written its status meanwhile: look again, so that only a change by somebody else
@@ -321,7 +324,7 @@ impl Shared {
                 gone(answer.map(drop))
             }
         });
-        for answer in futures::future::join_all(patches).await {
+        for answer in join_all(patches).await {
             answer.map_err(|error| failed(operation, error).with_context("set", key))?;
         }
         Ok(())

@@ -1,0 +1,390 @@
+//! A corner of a real cluster for one test: an installation of its own, whose namespaces go when it ends.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures::StreamExt as _;
+use paas_core::conformance::exec::{Command, ExecFixture};
+use paas_core::conformance::logs::LogsFixture;
+use paas_core::conformance::router::{Answer, RouterFixture};
+use paas_core::conformance::runtime::{RuntimeFixture, Workload};
+use paas_core::model::{
+    ComponentKind, Port, Probe, ProbeCheck, Probes, Protocol, ResolvedValue, Resources, RestartPolicy,
+    RevisionId, SecretRef, Security, Template, Termination,
+};
+use paas_core::port::{
+    Epoch, Exec, ExecOptions, ExecOutput, ExecTarget, InstanceId, Logs, Router, RouterCapabilities, RunSpec,
+    Runtime, RuntimeCapabilities, SecretSource, SecretValue, SetKey, SetObservation, SetSpec,
+};
+use paas_core::{AppEnv, Bytes, ClusterName, ComponentKey, Result, TrackKey};
+use paas_k8s::client::connect;
+use paas_k8s::kube::Config;
+use paas_k8s::kube::config::{KubeConfigOptions, Kubeconfig};
+use paas_k8s::{CallLimits, GatewayOptions, Installation, KubernetesCluster, KubernetesOptions};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// What a real cluster must be able to do; volumes need a storage class, which tests cannot count on.
+const RUNTIME: RuntimeCapabilities = RuntimeCapabilities {
+    fenced: true,
+    cpu_limits: true,
+    memory_limits: true,
+    storage_limits: true,
+    volumes: false,
+    runs: true,
+    survives_server: true,
+};
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The cluster that the environment names.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    kubeconfig: String,
+    image: String,
+    pub(crate) gateway: Option<(String, String, String)>,
+    tcp_port: Option<u16>,
+}
+
+impl Named {
+    pub(crate) fn from_environment() -> Option<Self> {
+        let gateway = std::env::var("PAAS_TEST_GATEWAY").ok().map(|text| {
+            let (object, address) = text.split_once('@').expect("NAMESPACE/NAME@ADDRESS");
+            let (namespace, name) = object.split_once('/').expect("NAMESPACE/NAME@ADDRESS");
+            (namespace.to_owned(), name.to_owned(), address.to_owned())
+        });
+        Some(Self {
+            kubeconfig: std::env::var("PAAS_TEST_KUBECONFIG").ok()?,
+            image: std::env::var("PAAS_TEST_IMAGE").ok()?,
+            gateway,
+            tcp_port: std::env::var("PAAS_TEST_TCP_PORT").ok().and_then(|port| port.parse().ok()),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct NoSecrets;
+
+#[async_trait]
+impl SecretSource for NoSecrets {
+    async fn reveal(&self, _: &AppEnv, _: &SecretRef) -> Result<SecretValue> {
+        Ok(SecretValue::new("secret"))
+    }
+}
+
+pub(crate) struct Fixture {
+    named: Named,
+    installation: String,
+    cluster: KubernetesCluster,
+}
+
+impl Fixture {
+    pub(crate) async fn new(named: &Named) -> Self {
+        let random = format!("{:x}", uuid::Uuid::new_v4().as_u128());
+        let installation = format!("t{}", &random[..8]);
+        let cluster = open(named, &installation).await;
+        Self { named: named.clone(), installation, cluster }
+    }
+
+    pub(crate) async fn close(&self) {
+        ok(self.cluster.remove_space(&"conformance/test".parse().unwrap()).await);
+    }
+
+    fn template(&self, component: &ComponentKey, script: &str) -> Template {
+        let (image, digest) = self.named.image.split_once('@').expect("the image is named by its digest");
+        Template {
+            component: component.clone(),
+            kind: ComponentKind::Service,
+            image: image.to_owned(),
+            digest: digest.to_owned(),
+            command: Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()]),
+            args: None,
+            working_dir: None,
+            ports: vec![RouterFixture::port(self)],
+            env: BTreeMap::from([("CONFORMANCE".to_owned(), ResolvedValue::Plain("yes".to_owned()))]),
+            files: Vec::new(),
+            volumes: Vec::new(),
+            resources: Resources { memory: Some(Bytes::from_mebi(32)), ..Resources::default() },
+            probes: Probes::default(),
+            restart: RestartPolicy::Always,
+            calls: Vec::new(),
+            termination: Termination { drain_seconds: 0, grace_seconds: 2 },
+            security: Security { read_only_root: false, user: Some("1000:1000".to_owned()) },
+            restart_nonce: 0,
+        }
+    }
+
+    /// A server that answers every path with its revision, and ends at once when it is stopped.
+    fn web(&self, component: &ComponentKey, revision: &str) -> Template {
+        let script = format!(
+            "mkdir -p /tmp/w; echo 'revision={revision}' > /tmp/w/index.html; cp /tmp/w/index.html /tmp/w/other; \
+             echo 'E404:/tmp/w/other' > /tmp/c; {}",
+            interruptible("httpd -f -p 8080 -h /tmp/w -c /tmp/c")
+        );
+        let mut template = self.template(component, &script);
+        let mut readiness = Probe::new(ProbeCheck::Tcp { port: None });
+        readiness.period_seconds = 1;
+        template.probes.readiness = Some(readiness);
+        template
+    }
+
+    async fn set(&self, key: &SetKey) -> Option<SetObservation> {
+        ok(self.cluster.observe(&key.track).await).sets.remove(&key.revision)
+    }
+
+    async fn until_ready(&self, key: &SetKey, count: usize) -> SetObservation {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let seen = self.set(key).await;
+            match seen {
+                Some(set) if set.ready() == count && set.instances.len() == count => return set,
+                seen => assert!(Instant::now() < end, "{key} never had {count} ready instances: {seen:#?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn one_more(&self, track: &TrackKey) -> InstanceId {
+        let key = SetKey { track: track.clone(), revision: RevisionId::new("r1").unwrap() };
+        let template = self.web(&track.component, "r1");
+        let spec = SetSpec { key, template, count: 0, labels: BTreeMap::new() };
+        ok(self.cluster.ensure(Epoch(1), &spec).await);
+        let before = self.set(&spec.key).await.unwrap();
+        ok(self.cluster.scale(Epoch(1), &spec.key, before.desired + 1).await);
+        let after = self.until_ready(&spec.key, before.desired as usize + 1).await;
+        let known: Vec<_> = before.instances.iter().map(|it| it.id.clone()).collect();
+        after.instances.into_iter().map(|it| it.id).find(|id| !known.contains(id)).unwrap()
+    }
+
+    /// Runs a script in an instance, whichever track it is of, and returns what it printed.
+    async fn script(&self, instance: &InstanceId, script: &str) -> Option<String> {
+        for track in ok(self.cluster.tracks().await) {
+            let seen = ok(self.cluster.observe(&track).await);
+            let found = seen.sets.values().flat_map(|set| &set.instances).any(|it| it.id == *instance);
+            if !found {
+                continue;
+            }
+            let options = ExecOptions {
+                command: vec!["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()],
+                ..ExecOptions::default()
+            };
+            let target = ExecTarget::Instance(track, Some(instance.clone()));
+            let mut session = self.cluster.exec(&target, &options).await.ok()?;
+            let mut text = String::new();
+            while let Some(piece) = session.output.next().await {
+                if let Ok(ExecOutput::Stdout(bytes)) = piece {
+                    text.push_str(&String::from_utf8_lossy(&bytes));
+                }
+            }
+            return Some(text);
+        }
+        None
+    }
+}
+
+async fn open(named: &Named, installation: &str) -> KubernetesCluster {
+    let text = std::fs::read_to_string(&named.kubeconfig).expect("the kubeconfig");
+    let kubeconfig = Kubeconfig::from_yaml(&text).expect("a kubeconfig");
+    let chosen = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &chosen).await.expect("credentials");
+    let client = ok(connect(config, CallLimits::default()));
+    let installation = Installation::new(installation, "paas-test.example.org").expect("it is valid");
+    let mut options =
+        KubernetesOptions::new(installation, ClusterName::local()).with_settle(Duration::from_secs(2));
+    if let Some((namespace, name, _)) = &named.gateway {
+        options = options.with_gateway(GatewayOptions::new(namespace, name, "conformance.example"));
+    }
+    ok(KubernetesCluster::open(client, options, Arc::new(NoSecrets)).await)
+}
+
+/// A program whose first process handles the stop signal: the kernel keeps others from what has no handler.
+fn interruptible(program: &str) -> String {
+    format!("trap 'kill $child; exit 143' TERM; {program} & child=$!; wait $child")
+}
+
+#[track_caller]
+fn ok<T>(answer: Result<T>) -> T {
+    answer.unwrap_or_else(|error| panic!("{}", error.report()))
+}
+
+#[async_trait]
+impl RuntimeFixture for Fixture {
+    fn runtime(&self) -> Arc<dyn Runtime> {
+        Arc::new(self.cluster.clone())
+    }
+
+    fn required(&self) -> RuntimeCapabilities {
+        RUNTIME
+    }
+
+    async fn template(&self, component: &ComponentKey, workload: Workload) -> Template {
+        match workload {
+            Workload::Ready => self.web(component, "r1"),
+            Workload::NeverReady => Fixture::template(self, component, &interruptible("sleep 3600")),
+            Workload::Ends(code) => Fixture::template(self, component, &format!("exit {code}")),
+            Workload::Lingers => Template {
+                termination: Termination { drain_seconds: 2, grace_seconds: 2 },
+                ..self.web(component, "r1")
+            },
+            Workload::UsesTooMuchMemory => Fixture::template(self, component, "exec tail /dev/zero"),
+            Workload::MissingImage => Template {
+                image: self.named.image.split('@').next().unwrap_or_default().to_owned(),
+                digest: format!("sha256:{}", "0".repeat(64)),
+                ..Fixture::template(self, component, "true")
+            },
+            other => unimplemented!("{other:?}"),
+        }
+    }
+
+    async fn kill(&self, instance: &InstanceId) {
+        self.script(instance, "kill -TERM 1").await;
+    }
+
+    async fn reopened(&self) -> Option<Arc<dyn Runtime>> {
+        Some(Arc::new(open(&self.named, &self.installation).await))
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
+}
+
+#[async_trait]
+impl RouterFixture for Fixture {
+    fn router(&self) -> Arc<dyn Router> {
+        Arc::new(self.cluster.clone())
+    }
+
+    fn required(&self) -> RouterCapabilities {
+        RouterCapabilities {
+            fenced: true,
+            weights: true,
+            matches: false,
+            mirror: false,
+            tcp: self.named.tcp_port.is_some(),
+            wildcard_hosts: true,
+        }
+    }
+
+    async fn serve(&self, track: &TrackKey, revision: &RevisionId, count: u32) {
+        let key = SetKey { track: track.clone(), revision: revision.clone() };
+        let template = self.web(&track.component, revision.as_str());
+        let spec = SetSpec { key: key.clone(), template, count, labels: BTreeMap::new() };
+        ok(self.cluster.ensure(Epoch(1), &spec).await);
+        ok(self.cluster.scale(Epoch(1), &key, count).await);
+        self.until_ready(&key, count as usize).await;
+        tokio::time::sleep(Duration::from_secs(2)).await; // the router and the gateway learn of it
+    }
+
+    async fn request(&self, host: &str, path: &str) -> Answer {
+        let address = self.named.gateway.as_ref().map(|it| it.2.clone()).expect("a gateway");
+        get(&format!("{address}:80"), host, path).await.unwrap_or(Answer::Refused(0))
+    }
+
+    async fn connect(&self, port: u16) -> Answer {
+        let address = self.named.gateway.as_ref().map(|it| it.2.clone()).expect("a gateway");
+        get(&format!("{address}:{port}"), "tcp.example", "/").await.unwrap_or(Answer::Refused(0))
+    }
+
+    fn free_port(&self) -> u16 {
+        self.named.tcp_port.unwrap_or(9001)
+    }
+
+    fn port(&self) -> Port {
+        Port { name: "http".parse().unwrap(), number: 8080, protocol: Protocol::Http }
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
+}
+
+/// One request: served by a revision if the body names one, whatever the status.
+async fn get(address: &str, host: &str, path: &str) -> std::io::Result<Answer> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await?;
+    if let Some((_, revision)) = text.split_once("revision=") {
+        let revision = revision.split_whitespace().next().unwrap_or_default();
+        return Ok(Answer::Served(RevisionId::new(revision).unwrap()));
+    }
+    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Ok(Answer::Refused(status.unwrap_or_default()))
+}
+
+#[async_trait]
+impl LogsFixture for Fixture {
+    fn logs(&self) -> Arc<dyn Logs> {
+        Arc::new(self.cluster.clone())
+    }
+
+    async fn start(&self, track: &TrackKey) -> InstanceId {
+        self.one_more(track).await
+    }
+
+    async fn print(&self, instance: &InstanceId, text: &str) {
+        let printed = self.script(instance, &format!("echo '{text}' > /proc/1/fd/1")).await;
+        assert!(printed.is_some(), "{instance} runs");
+    }
+
+    async fn restart(&self, instance: &InstanceId) {
+        RuntimeFixture::kill(self, instance).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
+}
+
+#[async_trait]
+impl ExecFixture for Fixture {
+    fn exec(&self) -> Arc<dyn Exec> {
+        Arc::new(self.cluster.clone())
+    }
+
+    async fn start(&self, track: &TrackKey) -> InstanceId {
+        self.one_more(track).await
+    }
+
+    async fn run(&self, track: &TrackKey, command: Command) -> Option<InstanceId> {
+        let id = InstanceId(format!("run-of-{}", track.component.at.app));
+        let spec = RunSpec {
+            id: id.clone(),
+            track: track.clone(),
+            template: self.web(&track.component, "r1"),
+            command: Some(self.words(&command)),
+            env: BTreeMap::new(),
+            labels: BTreeMap::new(),
+        };
+        ok(self.cluster.start_run(Epoch(1), &spec).await);
+        Some(id)
+    }
+
+    fn words(&self, command: &Command) -> Vec<String> {
+        let script = |text: String| vec!["/bin/sh".to_owned(), "-c".to_owned(), text];
+        match command {
+            Command::Echo(text) => vec!["echo".to_owned(), text.clone()],
+            Command::Warn(text) => script(format!("echo '{text}' >&2")),
+            Command::Cat => vec!["cat".to_owned()],
+            Command::Env => vec!["env".to_owned()],
+            Command::Exit(code) => script(format!("exit {code}")),
+            Command::Sleep => vec!["sleep".to_owned(), "3600".to_owned()],
+            Command::Size => script("stty size".to_owned()),
+            Command::Missing => vec!["no-such-command".to_owned()],
+            other => unimplemented!("{other:?}"),
+        }
+    }
+
+    async fn still_runs(&self, instance: &InstanceId, _: &Command) -> Option<bool> {
+        let processes = self.script(instance, "cat /proc/[0-9]*/cmdline | tr '\\000' ' '").await?;
+        Some(processes.contains("sleep 3600"))
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
+}

@@ -1,0 +1,79 @@
+//! The conformance suites on a real cluster.
+//!
+//! It is named by the environment; without these variables every test is shown as ignored:
+//! - `PAAS_TEST_KUBECONFIG`: the path of a kubeconfig.
+//! - `PAAS_TEST_IMAGE`: an image with busybox as `/bin/sh` that the nodes can pull, by its digest.
+//! - `PAAS_TEST_GATEWAY`: `NAMESPACE/NAME@ADDRESS` of a gateway with HTTP on port 80; optional.
+//! - `PAAS_TEST_TCP_PORT`: a port with a TCP listener on that gateway; optional.
+
+#![allow(clippy::unwrap_used)] // tests may panic
+
+mod fixture;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use paas_core::conformance::Promise;
+use paas_core::conformance::exec::ExecFixture;
+use paas_core::conformance::logs::LogsFixture;
+use paas_core::conformance::router::RouterFixture;
+use paas_core::conformance::runtime::RuntimeFixture;
+
+use fixture::{Fixture, Named};
+
+fn main() -> ExitCode {
+    let arguments = Arguments { test_threads: Some(4), ..Arguments::from_args() };
+    let named = Named::from_environment();
+    let runtime: Vec<Promise<dyn RuntimeFixture>> = paas_core::runtime_conformance!(list);
+    let router: Vec<Promise<dyn RouterFixture>> = paas_core::router_conformance!(list);
+    let logs: Vec<Promise<dyn LogsFixture>> = paas_core::logs_conformance!(list);
+    let exec: Vec<Promise<dyn ExecFixture>> = paas_core::exec_conformance!(list);
+    let mut trials = Vec::new();
+    for promise in runtime {
+        trials.push(trial("runtime", promise.name, named.as_ref(), move |it| (promise.check)(it)));
+    }
+    let with_gateway = named.as_ref().filter(|named| named.gateway.is_some());
+    for promise in router {
+        trials.push(trial("router", promise.name, with_gateway, move |it| (promise.check)(it)));
+    }
+    for promise in logs {
+        trials.push(trial("logs", promise.name, named.as_ref(), move |it| (promise.check)(it)));
+    }
+    for promise in exec {
+        trials.push(trial("exec", promise.name, named.as_ref(), move |it| (promise.check)(it)));
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+type Check<'a> = futures::future::LocalBoxFuture<'a, ()>;
+
+fn trial(
+    suite: &str,
+    name: &str,
+    named: Option<&Named>,
+    check: impl for<'a> Fn(&'a Fixture) -> Check<'a> + Send + 'static,
+) -> Trial {
+    let given = named.cloned();
+    let ignored = given.is_none();
+    let run = move || {
+        let named =
+            given.ok_or_else(|| Failed::from("PAAS_TEST_KUBECONFIG and PAAS_TEST_IMAGE name no cluster"))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let fixture = runtime.block_on(Fixture::new(&named));
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            runtime.block_on(async { tokio::time::timeout(Duration::from_mins(5), check(&fixture)).await })
+        }));
+        runtime.block_on(fixture.close());
+        match outcome {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Failed::from("it took longer than five minutes")),
+            Err(panic) => Err(match panic.downcast::<String>() {
+                Ok(text) => Failed::from(*text),
+                Err(other) => Failed::from(*other.downcast::<&str>().unwrap_or(Box::new("it panicked"))),
+            }),
+        }
+    };
+    Trial::test(format!("{suite}::{name}"), run).with_ignored_flag(ignored)
+}
