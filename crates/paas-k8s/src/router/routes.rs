@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use super::places::bindings_of;
 use crate::build::{NOBODY, nobody_service};
 use crate::cluster::Shared;
-use crate::error::{failed, is_conflict, is_missing};
+use crate::error::{failed, foreign, is_conflict, is_missing};
 use crate::gateway_api::{
     BackendRef, Gateway, HTTPRoute, HttpMatch, HttpRouteSpec, HttpRule, ParentRef, PathMatch, TCPRoute,
     TcpRouteSpec, TcpRule,
@@ -134,7 +134,7 @@ impl Shared {
         let mut service = nobody_service(&self.builder(), &at.env_ref(), &ports);
         if let Some(existing) = existing {
             if !self.installation().owns(&existing.metadata) {
-                return Err(crate::error::foreign(OPERATION, "Service", &namespace, NOBODY));
+                return Err(foreign(OPERATION, "Service", &namespace, NOBODY));
             }
             service.metadata.resource_version = existing.metadata.resource_version;
         }
@@ -240,10 +240,18 @@ impl Shared {
                     object.meta_mut().resource_version.clone_from(&existing.meta().resource_version);
                 }
                 None => {
-                    // A route of the name that is not among ours is somebody else's.
-                    if api.get_metadata_opt(&name(&object)).await.map_err(error)?.is_some() {
-                        let kind = <K as k8s_openapi::Resource>::KIND;
-                        return Err(crate::error::foreign(OPERATION, kind, &namespace, &name(&object)));
+                    let found = api.get_metadata_opt(&name(&object)).await.map_err(error)?;
+                    match found {
+                        None => {}
+                        // It was made since the list was read, by another look at the same declarations.
+                        Some(found) if installation.owns(&found.metadata) => {
+                            settled = false;
+                            continue;
+                        }
+                        Some(_) => {
+                            let kind = <K as k8s_openapi::Resource>::KIND;
+                            return Err(foreign(OPERATION, kind, &namespace, &name(&object)));
+                        }
                     }
                 }
             }

@@ -15,16 +15,18 @@ use paas_core::model::{
     RevisionId, SecretRef, Security, Template, Termination,
 };
 use paas_core::port::{
-    Epoch, Exec, ExecOptions, ExecOutput, ExecTarget, InstanceId, Logs, Router, RouterCapabilities, RunSpec,
-    Runtime, RuntimeCapabilities, SecretSource, SecretValue, SetKey, SetObservation, SetSpec,
+    Epoch, Exec, ExecInput, ExecOptions, ExecOutput, ExecSession, ExecTarget, InstanceId, Logs, Router,
+    RouterCapabilities, RunSpec, Runtime, RuntimeCapabilities, SecretSource, SecretValue, SetKey,
+    SetObservation, SetSpec,
 };
 use paas_core::{AppEnv, Bytes, ClusterName, ComponentKey, Result, TrackKey};
 use paas_k8s::client::connect;
-use paas_k8s::kube;
+use paas_k8s::kube::Config;
 use paas_k8s::kube::config::{KubeConfigOptions, Kubeconfig};
 use paas_k8s::{CallLimits, GatewayOptions, Installation, KubernetesCluster, KubernetesOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 
 /// What a real cluster must be able to do; volumes need a storage class, which tests cannot count on.
 const RUNTIME: RuntimeCapabilities = RuntimeCapabilities {
@@ -77,6 +79,8 @@ pub(crate) struct Fixture {
     named: Named,
     installation: String,
     cluster: KubernetesCluster,
+    /// A shell in each instance that has printed something: one more for each line would take minutes.
+    printers: Mutex<BTreeMap<InstanceId, ExecSession>>,
 }
 
 impl Fixture {
@@ -84,7 +88,7 @@ impl Fixture {
         let random = format!("{:x}", uuid::Uuid::new_v4().as_u128());
         let installation = format!("t{}", &random[..8]);
         let cluster = open(named, &installation).await;
-        Self { named: named.clone(), installation, cluster }
+        Self { named: named.clone(), installation, cluster, printers: Mutex::default() }
     }
 
     pub(crate) async fn close(&self) {
@@ -157,8 +161,20 @@ impl Fixture {
         after.instances.into_iter().map(|it| it.id).find(|id| !known.contains(id)).unwrap()
     }
 
-    /// Runs a script in an instance, whichever track it is of, and returns what it printed.
+    /// Runs a script in an instance and returns what it printed.
     async fn script(&self, instance: &InstanceId, script: &str) -> Option<String> {
+        let mut session = self.shell(instance, script, false).await?;
+        let mut text = String::new();
+        while let Some(piece) = session.output.next().await {
+            if let Ok(ExecOutput::Stdout(bytes)) = piece {
+                text.push_str(&String::from_utf8_lossy(&bytes));
+            }
+        }
+        Some(text)
+    }
+
+    /// Starts a script in an instance, whichever track it is of.
+    async fn shell(&self, instance: &InstanceId, script: &str, stdin: bool) -> Option<ExecSession> {
         for track in ok(self.cluster.tracks().await) {
             let seen = ok(self.cluster.observe(&track).await);
             let found = seen.sets.values().flat_map(|set| &set.instances).any(|it| it.id == *instance);
@@ -167,17 +183,11 @@ impl Fixture {
             }
             let options = ExecOptions {
                 command: vec!["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()],
-                ..ExecOptions::default()
+                stdin,
+                terminal: None,
             };
             let target = ExecTarget::Instance(track, Some(instance.clone()));
-            let mut session = self.cluster.exec(&target, &options).await.ok()?;
-            let mut text = String::new();
-            while let Some(piece) = session.output.next().await {
-                if let Ok(ExecOutput::Stdout(bytes)) = piece {
-                    text.push_str(&String::from_utf8_lossy(&bytes));
-                }
-            }
-            return Some(text);
+            return self.cluster.exec(&target, &options).await.ok();
         }
         None
     }
@@ -186,8 +196,8 @@ impl Fixture {
 async fn open(named: &Named, installation: &str) -> KubernetesCluster {
     let text = std::fs::read_to_string(&named.kubeconfig).expect("the kubeconfig");
     let kubeconfig = Kubeconfig::from_yaml(&text).expect("a kubeconfig");
-    let options = KubeConfigOptions::default();
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("credentials");
+    let chosen = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &chosen).await.expect("credentials");
     let client = ok(connect(config, CallLimits::default()));
     let installation = Installation::new(installation, "paas-test.example.org").expect("it is valid");
     let mut options =
@@ -326,8 +336,25 @@ impl LogsFixture for Fixture {
     }
 
     async fn print(&self, instance: &InstanceId, text: &str) {
-        let printed = self.script(instance, &format!("echo '{text}' > /proc/1/fd/1")).await;
-        assert!(printed.is_some(), "{instance} runs");
+        let mut printers = self.printers.lock().await;
+        for _ in 0..20 {
+            if !printers.contains_key(instance) {
+                let script = "while read -r line; do echo \"$line\" > /proc/1/fd/1; echo written; done";
+                let Some(shell) = self.shell(instance, script, true).await else {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                    continue;
+                };
+                printers.insert(instance.clone(), shell);
+            }
+            let shell = printers.get_mut(instance).expect("it was just put there");
+            let sent = shell.input.send(ExecInput::Stdin(format!("{text}\n").into_bytes())).await;
+            let answer = shell.output.next().await;
+            if sent.is_ok() && matches!(answer, Some(Ok(ExecOutput::Stdout(_)))) {
+                return;
+            }
+            printers.remove(instance); // it ended with the process before
+        }
+        panic!("{instance} never printed {text:?}");
     }
 
     async fn restart(&self, instance: &InstanceId) {
