@@ -5,7 +5,7 @@ mod ignored;
 mod lints;
 mod tree;
 
-pub use ignored::{IgnoredTest, read as read_ignored};
+pub use ignored::{IgnoredProgram, IgnoredTest, read as read_ignored};
 
 use anyhow::Result;
 

@@ -49,6 +49,54 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// The clusters of `tests/cluster` that a run of tests has for itself: two, as some tests need.
+#[derive(Debug)]
+pub struct TestClusters {
+    program: PathBuf,
+    /// Those that were not up before.
+    ours: Vec<&'static str>,
+}
+
+impl TestClusters {
+    /// The names that `paas-cluster-harness` asks for.
+    const NAMES: [&str; 2] = ["a", "b"];
+
+    /// Brings them up, unless a cluster is given.
+    pub fn up(workspace: &Workspace) -> Result<Self> {
+        if prerequisite::has_kubeconfig() {
+            return Ok(Self { program: PathBuf::new(), ours: Vec::new() });
+        }
+        let needs = [&prerequisite::CLUSTER[..], &prerequisite::CLUSTER_IMAGES].concat();
+        prerequisite::ensure(&needs)?;
+        let mut clusters = Self { program: build(workspace)?.join("bin").join("cluster"), ours: Vec::new() };
+        for name in Self::NAMES {
+            let mut status = clusters.command("status", name);
+            let was_up =
+                status.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|it| it.success());
+            if !was_up {
+                clusters.ours.push(name);
+            }
+            if let Err(error) = succeed(&mut clusters.command("up", name)) {
+                let _ = clusters.down();
+                return Err(error).context("a cluster could not be brought up");
+            }
+        }
+        Ok(clusters)
+    }
+
+    fn command(&self, verb: &str, name: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args([verb, "--name", name]);
+        command
+    }
+
+    /// Takes down what was brought up.
+    pub fn down(self) -> Result<()> {
+        let ended = self.ours.iter().map(|name| succeed(&mut self.command("down", name)));
+        ended.fold(Ok(()), Result::and).context("a cluster could not be taken down")
+    }
+}
+
 /// The folder of everything that was built; built now if the module has changed since.
 fn build(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.cache.join("cluster");

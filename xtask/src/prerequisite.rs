@@ -45,6 +45,8 @@ pub enum Need {
     Iptables,
     /// `ip`.
     Iproute,
+    /// busybox, linked statically.
+    Busybox,
 }
 
 /// Every need of `cargo xtask test`.
@@ -54,6 +56,9 @@ pub const TEST: [Need; 5] =
 /// Every need of a cluster that runs.
 pub const CLUSTER: [Need; 6] =
     [Need::Root, Need::Containerd, Need::Runc, Need::CniPlugins, Need::Iptables, Need::Iproute];
+
+/// What tests put into a cluster of their own.
+pub const CLUSTER_IMAGES: [Need; 1] = [Need::Busybox];
 
 /// Every need of building one.
 pub const CLUSTER_BUILD: [Need; 2] = [Need::Go, Need::PythonPip];
@@ -80,6 +85,7 @@ impl Need {
             Self::CniPlugins => "the CNI plug-ins",
             Self::Iptables => "iptables",
             Self::Iproute => "ip",
+            Self::Busybox => "busybox, linked statically",
         }
     }
 
@@ -103,6 +109,7 @@ impl Need {
             Self::CniPlugins => "pods of the test cluster get their network from them",
             Self::Iptables => "services of the test cluster are rules of the kernel",
             Self::Iproute => "nodes of the test cluster get links and routes with it",
+            Self::Busybox => "the image of some tests is a shell with its commands",
         }
     }
 
@@ -116,8 +123,7 @@ impl Need {
             Self::StaticLibc => has_static_libc(),
             Self::PythonVenv => debian_python().is_some(),
             Self::Cluster => {
-                env::var_os("KUBECONFIG").is_some()
-                    || CLUSTER.iter().chain(&CLUSTER_BUILD).all(|need| need.is_met())
+                has_kubeconfig() || CLUSTER.iter().chain(&CLUSTER_BUILD).all(|need| need.is_met())
             }
             Self::Go => go().is_some(),
             Self::PythonPip => has_pip(),
@@ -128,6 +134,7 @@ impl Need {
             }
             Self::Iptables => on_path("iptables").is_some(),
             Self::Iproute => on_path("ip").is_some(),
+            Self::Busybox => Path::new("/bin/busybox").is_file(),
         }
     }
 
@@ -147,15 +154,30 @@ impl Need {
             Self::CniPlugins => Some("containernetworking-plugins"),
             Self::Iptables => Some("iptables"),
             Self::Iproute => Some("iproute2"),
+            Self::Busybox => Some("busybox-static"),
+        }
+    }
+
+    /// Whether it is there, or [`ensure`] can install it.
+    pub fn can_be_met(self) -> bool {
+        let installs = || self.package().is_some() && is_root() && on_path("apt-get").is_some();
+        match self {
+            Self::Cluster => {
+                has_kubeconfig() || CLUSTER.iter().chain(&CLUSTER_BUILD).all(|need| need.can_be_met())
+            }
+            _ => self.is_met() || installs(),
         }
     }
 
     /// How a person gets it.
-    fn remedy(self) -> String {
+    pub fn remedy(self) -> String {
         match (self, self.package()) {
             (_, Some(package)) => format!("install: sudo apt-get install {package}"),
             (Self::Go, None) => "install: https://go.dev/doc/install".to_owned(),
-            (Self::Cluster, None) => "set KUBECONFIG, or run `cargo xtask cluster up` as root".to_owned(),
+            (Self::Cluster, None) => {
+                "set KUBECONFIG, or install Go 1.26 or later (https://go.dev/doc/install) and run this as root"
+                    .to_owned()
+            }
             (_, None) => "run this task as root".to_owned(),
         }
     }
@@ -214,6 +236,11 @@ pub fn on_path(name: &str) -> Option<PathBuf> {
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
         .map(|folder| folder.join(name))
         .find(|candidate| candidate.is_file())
+}
+
+/// Whether a cluster is given.
+pub fn has_kubeconfig() -> bool {
+    env::var_os("KUBECONFIG").is_some_and(|paths| !paths.is_empty())
 }
 
 /// On the path, or where Debian keeps it by version.

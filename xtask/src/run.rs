@@ -5,8 +5,11 @@ mod server;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
 
 use crate::prerequisite::{self, Need};
 use crate::sample;
@@ -16,6 +19,8 @@ use server::Server;
 const ORG: &str = "demo";
 const ENVIRONMENT: &str = "dev";
 const APP: &str = "sample";
+/// How long deleting everything may take; an application may use five minutes to drain its connections.
+const BOUND: Duration = Duration::from_mins(6);
 /// How the command line says that something exists already.
 const EXISTS: i32 = 8;
 
@@ -34,7 +39,7 @@ pub struct Options {
     /// Stop the server; the applications go on, and the next run finds them
     #[arg(long, conflicts_with = "down")]
     stop: bool,
-    /// Delete the sample, stop everything and remove the folder
+    /// Delete every application, stop everything and remove the folder
     #[arg(long)]
     down: bool,
 }
@@ -199,6 +204,46 @@ fn stop(place: &Place) -> Result<()> {
     Ok(())
 }
 
+/// Deletes every application of every organisation, and waits until nothing of them runs.
+fn delete_applications(place: &Place, server: &Server) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        let mut left = Vec::new();
+        for org in names(place, server, &["org", "list", "-o", "json"])? {
+            for app in names(place, server, &["app", "list", "--org", &org, "-o", "json"])? {
+                left.push((org.clone(), app));
+            }
+        }
+        if left.is_empty() {
+            return Ok(());
+        }
+        ensure!(started.elapsed() < BOUND, "these applications are not gone within {BOUND:?}: {left:?}");
+        for (org, app) in &left {
+            // One that is being deleted already is deleted once more, which changes nothing.
+            output_of(&mut on(place, server, &["app", "delete", app, "--org", org, "--yes"]))?;
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// The names in a list of the command line.
+fn names(place: &Place, server: &Server, words: &[&str]) -> Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+    }
+    let listed = output_of(&mut on(place, server, words))?;
+    let listed: Vec<Named> = serde_json::from_slice(&listed).context("failed to read a list")?;
+    Ok(listed.into_iter().map(|it| it.name).collect())
+}
+
+/// The command line, for this server.
+fn on(place: &Place, server: &Server, words: &[&str]) -> Command {
+    let mut command = place.paas(words);
+    command.env("PAAS_SERVER", &server.api);
+    command
+}
+
 fn down(place: &Place) -> Result<()> {
     if !place.folder.exists() {
         eprintln!("there is nothing in {}", place.folder.display());
@@ -209,16 +254,8 @@ fn down(place: &Place) -> Result<()> {
         // Only a server can take its instances down.
         None => Server::start(place, "127.0.0.1:0", "127.0.0.1:0")?,
     };
-    for arguments in [
-        &["delete", APP, "--yes", "--wait"][..],
-        &["env", "delete", ENVIRONMENT, "--yes"],
-        &["org", "delete", ORG, "--yes"],
-    ] {
-        let mut command = place.paas(arguments);
-        command.env("PAAS_SERVER", &server.api);
-        if let Err(error) = output_of(&mut command) {
-            eprintln!("warning: {error:#}");
-        }
+    if let Err(error) = delete_applications(place, &server) {
+        eprintln!("warning: {error:#}");
     }
     server.stop()?;
     server::stop_gateway(place)?;

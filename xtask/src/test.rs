@@ -5,8 +5,9 @@ mod outcome;
 
 use anyhow::Result;
 
-use crate::check::{self, IgnoredTest};
-use crate::prerequisite;
+use crate::check::{self, IgnoredProgram, IgnoredTest};
+use crate::cluster::TestClusters;
+use crate::prerequisite::{self, Need};
 use crate::sample;
 use crate::step::Steps;
 use crate::workspace::{Workspace, cargo};
@@ -59,7 +60,8 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         None => vec!["--workspace".to_owned()],
     };
     steps.step("cargo test", || cargo_test(&[&["--no-fail-fast".to_owned()], &selection[..]].concat()));
-    for test in check::read_ignored(workspace)? {
+    let list = check::read_ignored(workspace)?;
+    for test in list.tests {
         let of_selection = options.package.as_ref().is_none_or(|wanted| {
             workspace.package_of(&test.file).is_some_and(|package| package.name == *wanted)
         });
@@ -67,11 +69,46 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             ignored(workspace, &mut steps, &test, &mut cargo_test);
         }
     }
+    for program in &list.programs {
+        if options.package.is_none() {
+            run_program(workspace, &mut steps, program, &mut cargo_test);
+        } else {
+            steps.skip(format!("the program `{}`", program.name), "--package");
+        }
+    }
     if let Some(fuzzing) = fuzzing {
         steps.step("schemathesis has fuzzed the REST interface", || fuzzing.finish());
     }
     eprintln!("\n{outcome}");
     steps.finish()
+}
+
+/// Runs the programs of one name, or says why not.
+fn run_program(
+    workspace: &Workspace,
+    steps: &mut Steps,
+    program: &IgnoredProgram,
+    cargo_test: &mut impl FnMut(&[String]) -> Result<()>,
+) {
+    let name = format!("the program `{}`", program.name);
+    if let Some(need) = program.needs.iter().find(|need| !need.can_be_met()) {
+        return steps.skip(name, format!("needs {}; {}", need.what(), need.remedy()));
+    }
+    let mut clusters = None;
+    if program.needs.contains(&Need::Cluster) {
+        let ready = steps.step("Kubernetes clusters (built once, in minutes)", || {
+            clusters = Some(TestClusters::up(workspace)?);
+            Ok(())
+        });
+        if !ready {
+            return;
+        }
+    }
+    let arguments = ["--workspace", "--no-fail-fast", "--test", &program.name].map(str::to_owned);
+    steps.step(name, || cargo_test(&arguments));
+    if let Some(clusters) = clusters {
+        steps.step("the clusters are gone", || clusters.down());
+    }
 }
 
 /// Runs a test of the list, or says why not.

@@ -40,6 +40,10 @@ pub struct Package {
 pub struct Target {
     /// `lib`, `bin`, `test`, `bench`, `example`, `custom-build`.
     pub kind: Vec<String>,
+    /// Its name, unique among those of its kind in a package.
+    pub name: String,
+    /// Whether `cargo test` runs it when nothing is asked for by name.
+    pub test: bool,
 }
 
 /// A declared dependency.

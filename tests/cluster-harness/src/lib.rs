@@ -21,6 +21,7 @@
 mod built;
 mod given;
 mod kind;
+mod shell;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -29,6 +30,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 pub use given::{GATEWAY_VARIABLE, REGISTRY_VARIABLE};
+pub use shell::IMAGE_VARIABLE;
 
 /// A cluster that tests may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +114,15 @@ impl TestCluster {
                 self.name
             ),
         }
+    }
+
+    /// The reference, by its digest, of an image with busybox as `/bin/sh` and a `/tmp` that everybody may write to. For a
+    /// cluster of `tests/cluster` it is made of the machine's `/bin/busybox`; for others [`IMAGE_VARIABLE`] names one.
+    ///
+    /// # Errors
+    /// It cannot be made, or is not named.
+    pub fn shell_image(&self) -> Result<String> {
+        shell::image(self)
     }
 }
 

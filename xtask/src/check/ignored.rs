@@ -29,19 +29,33 @@ pub struct IgnoredTest {
     pub runs_in: Option<String>,
 }
 
+/// A whole program of tests that `cargo test` leaves out: `test = false` in its `Cargo.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IgnoredProgram {
+    /// The name of the target; crates may have one each.
+    pub name: String,
+    /// What it needs; where all of it is to be had, `cargo xtask test` runs it.
+    pub needs: Vec<Need>,
+}
+
+/// What `cargo test` does not run by itself.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct List {
-    #[serde(default)]
-    test: Vec<IgnoredTest>,
+pub struct List {
+    /// Tests.
+    #[serde(default, rename = "test")]
+    pub tests: Vec<IgnoredTest>,
+    /// Programs.
+    #[serde(default, rename = "program")]
+    pub programs: Vec<IgnoredProgram>,
 }
 
 /// The checked-in list.
-pub fn read(workspace: &Workspace) -> Result<Vec<IgnoredTest>> {
+pub fn read(workspace: &Workspace) -> Result<List> {
     let text =
         fs::read_to_string(workspace.root.join(LIST)).with_context(|| format!("failed to read {LIST}"))?;
-    let list: List = toml::from_str(&text).with_context(|| format!("failed to read {LIST}"))?;
-    Ok(list.test)
+    toml::from_str(&text).with_context(|| format!("failed to read {LIST}"))
 }
 
 /// The list and the sources name the same tests, each with a reason in the source and a place where it runs.
@@ -62,15 +76,16 @@ pub fn check(workspace: &Workspace) -> Result<()> {
             in_sources.insert((file.clone(), found.test));
         }
     }
-    let list = read(workspace)?;
-    let on_list: BTreeSet<_> = list.iter().map(|entry| (entry.file.clone(), entry.test.clone())).collect();
+    let List { tests, programs } = read(workspace)?;
+    let on_list: BTreeSet<_> = tests.iter().map(|entry| (entry.file.clone(), entry.test.clone())).collect();
     faults.extend(in_sources.difference(&on_list).map(|(file, test)| {
         format!("{}: `{test}` is ignored and not in {LIST}, so nothing runs it", file.display())
     }));
     faults.extend(on_list.difference(&in_sources).map(|(file, test)| {
         format!("{LIST}: `{test}` in {} is not an ignored test; remove the entry", file.display())
     }));
-    for entry in &list {
+    faults.extend(faults_of_programs(workspace, &programs));
+    for entry in &tests {
         if entry.needs.is_empty() && entry.runs_in.is_none() {
             faults.push(format!("{LIST}: `{}` says neither what it needs nor what runs it", entry.test));
         }
@@ -82,6 +97,23 @@ pub fn check(workspace: &Workspace) -> Result<()> {
         0 => Ok(()),
         count => bail!("{count} findings"),
     }
+}
+
+/// Programs that are left out and not listed, and the other way round.
+fn faults_of_programs(workspace: &Workspace, listed: &[IgnoredProgram]) -> Vec<String> {
+    let targets = workspace.packages.iter().flat_map(|package| &package.targets);
+    let left_out: BTreeSet<&str> = targets
+        .filter(|target| target.kind.iter().any(|kind| kind == "test") && !target.test)
+        .map(|target| &*target.name)
+        .collect();
+    let listed: BTreeSet<&str> = listed.iter().map(|entry| &*entry.name).collect();
+    let missing = left_out.difference(&listed).map(|name| {
+        format!("`cargo test` leaves the program `{name}` out, and it is not in {LIST}, so nothing runs it")
+    });
+    let stale = listed
+        .difference(&left_out)
+        .map(|name| format!("{LIST}: no program `{name}` is left out by `cargo test`; remove the entry"));
+    missing.chain(stale).collect()
 }
 
 #[derive(Debug, PartialEq, Eq)]

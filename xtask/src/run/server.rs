@@ -117,21 +117,22 @@ fn processes_of(place: &Place) -> Result<Vec<u32>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").context("failed to list the processes")? {
         let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let names_place = String::from_utf8_lossy(&command).contains(&*place.folder.to_string_lossy());
-        if names_place && is_ours(pid, place) {
+        if is_ours(pid, place) {
             found.push(pid);
         }
     }
     Ok(found)
 }
 
-/// Whether the process runs our binary, also when that was built anew since.
+/// Whether the process runs our binary for this place, also when that was built anew since, or elsewhere.
 fn is_ours(pid: u32, place: &Place) -> bool {
     let Ok(program) = fs::read_link(format!("/proc/{pid}/exe")) else {
         return false;
     };
-    program.to_string_lossy().trim_end_matches(" (deleted)") == place.paas.to_string_lossy()
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    name.trim_end_matches(" (deleted)") == "paas"
+        && String::from_utf8_lossy(&command).contains(&*place.folder.to_string_lossy())
 }
 
 fn wait_for_end(pid: u32, what: &str) -> Result<()> {

@@ -1,11 +1,15 @@
 //! A corner of a real cluster for one test: an installation of its own, whose namespaces go when it ends.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use async_trait::async_trait;
 use futures::StreamExt as _;
+use libtest_mimic::Failed;
+use paas_cluster_harness::{Gateway, TestCluster};
 use paas_core::conformance::exec::{Command, ExecFixture};
 use paas_core::conformance::logs::LogsFixture;
 use paas_core::conformance::router::{Answer, RouterFixture};
@@ -40,28 +44,36 @@ const RUNTIME: RuntimeCapabilities = RuntimeCapabilities {
 };
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The cluster that the environment names.
-#[derive(Debug, Clone)]
-pub(crate) struct Named {
-    kubeconfig: String,
-    image: String,
-    pub(crate) gateway: Option<(String, String, String)>,
-    tcp_port: Option<u16>,
+/// The cluster that all tests of a run share.
+#[derive(Debug)]
+pub(crate) struct Place {
+    cluster: TestCluster,
+    gateway: Gateway,
+    /// The image and its digest.
+    image: (String, String),
 }
 
-impl Named {
-    pub(crate) fn from_environment() -> Option<Self> {
-        let gateway = std::env::var("PAAS_TEST_GATEWAY").ok().map(|text| {
-            let (object, address) = text.split_once('@').expect("NAMESPACE/NAME@ADDRESS");
-            let (namespace, name) = object.split_once('/').expect("NAMESPACE/NAME@ADDRESS");
-            (namespace.to_owned(), name.to_owned(), address.to_owned())
-        });
-        Some(Self {
-            kubeconfig: std::env::var("PAAS_TEST_KUBECONFIG").ok()?,
-            image: std::env::var("PAAS_TEST_IMAGE").ok()?,
-            gateway,
-            tcp_port: std::env::var("PAAS_TEST_TCP_PORT").ok().and_then(|port| port.parse().ok()),
-        })
+impl Place {
+    /// Finds the cluster, or brings one up, when the first test asks for it.
+    pub(crate) fn get() -> Result<&'static Self, Failed> {
+        static FOUND: OnceLock<Result<Place, String>> = OnceLock::new();
+        let found = FOUND.get_or_init(|| Self::find().map_err(|error| format!("{error:#}")));
+        found.as_ref().map_err(Failed::from)
+    }
+
+    fn find() -> anyhow::Result<Self> {
+        let cluster = paas_cluster_harness::cluster()?;
+        let gateway = cluster.gateway.clone();
+        let gateway = gateway.with_context(|| {
+            format!("{cluster} has no Gateway; name one in {}", paas_cluster_harness::GATEWAY_VARIABLE)
+        })?;
+        let image = cluster.shell_image()?;
+        let (name, digest) = image.split_once('@').context("the image is not named by its digest")?;
+        Ok(Self { image: (name.to_owned(), digest.to_owned()), cluster, gateway })
+    }
+
+    fn listener(&self, protocol: &str) -> Option<SocketAddr> {
+        self.gateway.listener(protocol).map(|it| SocketAddr::new(self.gateway.address, it.port))
     }
 }
 
@@ -76,7 +88,7 @@ impl SecretSource for NoSecrets {
 }
 
 pub(crate) struct Fixture {
-    named: Named,
+    place: &'static Place,
     installation: String,
     cluster: KubernetesCluster,
     /// A shell in each instance that has printed something: one more for each line would take minutes.
@@ -84,11 +96,11 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    pub(crate) async fn new(named: &Named) -> Self {
+    pub(crate) async fn new(place: &'static Place) -> Self {
         let random = format!("{:x}", uuid::Uuid::new_v4().as_u128());
         let installation = format!("t{}", &random[..8]);
-        let cluster = open(named, &installation).await;
-        Self { named: named.clone(), installation, cluster, printers: Mutex::default() }
+        let cluster = open(place, &installation).await;
+        Self { place, installation, cluster, printers: Mutex::default() }
     }
 
     pub(crate) async fn close(&self) {
@@ -96,12 +108,12 @@ impl Fixture {
     }
 
     fn template(&self, component: &ComponentKey, script: &str) -> Template {
-        let (image, digest) = self.named.image.split_once('@').expect("the image is named by its digest");
+        let (image, digest) = &self.place.image;
         Template {
             component: component.clone(),
             kind: ComponentKind::Service,
-            image: image.to_owned(),
-            digest: digest.to_owned(),
+            image: image.clone(),
+            digest: digest.clone(),
             command: Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()]),
             args: None,
             working_dir: None,
@@ -193,18 +205,17 @@ impl Fixture {
     }
 }
 
-async fn open(named: &Named, installation: &str) -> KubernetesCluster {
-    let text = std::fs::read_to_string(&named.kubeconfig).expect("the kubeconfig");
+async fn open(place: &Place, installation: &str) -> KubernetesCluster {
+    let text = std::fs::read_to_string(&place.cluster.kubeconfig).expect("the kubeconfig");
     let kubeconfig = Kubeconfig::from_yaml(&text).expect("a kubeconfig");
     let chosen = KubeConfigOptions::default();
     let config = Config::from_custom_kubeconfig(kubeconfig, &chosen).await.expect("credentials");
     let client = ok(connect(config, CallLimits::default()));
     let installation = Installation::new(installation, "paas-test.example.org").expect("it is valid");
-    let mut options =
-        KubernetesOptions::new(installation, ClusterName::local()).with_settle(Duration::from_secs(2));
-    if let Some((namespace, name, _)) = &named.gateway {
-        options = options.with_gateway(GatewayOptions::new(namespace, name, "conformance.example"));
-    }
+    let Gateway { namespace, name, .. } = &place.gateway;
+    let options = KubernetesOptions::new(installation, ClusterName::local())
+        .with_settle(Duration::from_secs(2))
+        .with_gateway(GatewayOptions::new(namespace, name, "conformance.example"));
     ok(KubernetesCluster::open(client, options, Arc::new(NoSecrets)).await)
 }
 
@@ -239,7 +250,6 @@ impl RuntimeFixture for Fixture {
             },
             Workload::UsesTooMuchMemory => Fixture::template(self, component, "exec tail /dev/zero"),
             Workload::MissingImage => Template {
-                image: self.named.image.split('@').next().unwrap_or_default().to_owned(),
                 digest: format!("sha256:{}", "0".repeat(64)),
                 ..Fixture::template(self, component, "true")
             },
@@ -252,7 +262,7 @@ impl RuntimeFixture for Fixture {
     }
 
     async fn reopened(&self) -> Option<Arc<dyn Runtime>> {
-        Some(Arc::new(open(&self.named, &self.installation).await))
+        Some(Arc::new(open(self.place, &self.installation).await))
     }
 
     fn patience(&self) -> Duration {
@@ -272,7 +282,7 @@ impl RouterFixture for Fixture {
             weights: true,
             matches: false,
             mirror: false,
-            tcp: self.named.tcp_port.is_some(),
+            tcp: self.place.listener("TCP").is_some(),
             wildcard_hosts: true,
         }
     }
@@ -288,17 +298,17 @@ impl RouterFixture for Fixture {
     }
 
     async fn request(&self, host: &str, path: &str) -> Answer {
-        let address = self.named.gateway.as_ref().map(|it| it.2.clone()).expect("a gateway");
-        get(&format!("{address}:80"), host, path).await.unwrap_or(Answer::Refused(0))
+        let address = self.place.listener("HTTP").expect("the Gateway has a listener for HTTP");
+        get(address, host, path).await.unwrap_or(Answer::Refused(0))
     }
 
     async fn connect(&self, port: u16) -> Answer {
-        let address = self.named.gateway.as_ref().map(|it| it.2.clone()).expect("a gateway");
-        get(&format!("{address}:{port}"), "tcp.example", "/").await.unwrap_or(Answer::Refused(0))
+        let address = SocketAddr::new(self.place.gateway.address, port);
+        get(address, "tcp.example", "/").await.unwrap_or(Answer::Refused(0))
     }
 
     fn free_port(&self) -> u16 {
-        self.named.tcp_port.unwrap_or(9001)
+        self.place.listener("TCP").map_or(9001, |it| it.port())
     }
 
     fn port(&self) -> Port {
@@ -311,7 +321,7 @@ impl RouterFixture for Fixture {
 }
 
 /// One request: served by a revision if the body names one, whatever the status.
-async fn get(address: &str, host: &str, path: &str) -> std::io::Result<Answer> {
+async fn get(address: SocketAddr, host: &str, path: &str) -> std::io::Result<Answer> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;

@@ -1,10 +1,7 @@
 //! The conformance suites on a real cluster.
 //!
-//! It is named by the environment; without these variables every test is shown as ignored:
-//! - `PAAS_TEST_KUBECONFIG`: the path of a kubeconfig.
-//! - `PAAS_TEST_IMAGE`: an image with busybox as `/bin/sh` that the nodes can pull, by its digest.
-//! - `PAAS_TEST_GATEWAY`: `NAMESPACE/NAME@ADDRESS` of a gateway with HTTP on port 80; optional.
-//! - `PAAS_TEST_TCP_PORT`: a port with a TCP listener on that gateway; optional.
+//! The cluster is the one that `paas-cluster-harness` finds or brings up. Whoever asks for these tests wants them to run: where
+//! there is none, or it has no Gateway, they fail and say what is missing.
 
 #![allow(clippy::unwrap_used)] // tests may panic
 
@@ -21,28 +18,26 @@ use paas_core::conformance::logs::LogsFixture;
 use paas_core::conformance::router::RouterFixture;
 use paas_core::conformance::runtime::RuntimeFixture;
 
-use fixture::{Fixture, Named};
+use fixture::{Fixture, Place};
 
 fn main() -> ExitCode {
     let arguments = Arguments { test_threads: Some(4), ..Arguments::from_args() };
-    let named = Named::from_environment();
     let runtime: Vec<Promise<dyn RuntimeFixture>> = paas_core::runtime_conformance!(list);
     let router: Vec<Promise<dyn RouterFixture>> = paas_core::router_conformance!(list);
     let logs: Vec<Promise<dyn LogsFixture>> = paas_core::logs_conformance!(list);
     let exec: Vec<Promise<dyn ExecFixture>> = paas_core::exec_conformance!(list);
     let mut trials = Vec::new();
     for promise in runtime {
-        trials.push(trial("runtime", promise.name, named.as_ref(), move |it| (promise.check)(it)));
+        trials.push(trial("runtime", promise.name, move |it| (promise.check)(it)));
     }
-    let with_gateway = named.as_ref().filter(|named| named.gateway.is_some());
     for promise in router {
-        trials.push(trial("router", promise.name, with_gateway, move |it| (promise.check)(it)));
+        trials.push(trial("router", promise.name, move |it| (promise.check)(it)));
     }
     for promise in logs {
-        trials.push(trial("logs", promise.name, named.as_ref(), move |it| (promise.check)(it)));
+        trials.push(trial("logs", promise.name, move |it| (promise.check)(it)));
     }
     for promise in exec {
-        trials.push(trial("exec", promise.name, named.as_ref(), move |it| (promise.check)(it)));
+        trials.push(trial("exec", promise.name, move |it| (promise.check)(it)));
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -52,16 +47,12 @@ type Check<'a> = futures::future::LocalBoxFuture<'a, ()>;
 fn trial(
     suite: &str,
     name: &str,
-    named: Option<&Named>,
     check: impl for<'a> Fn(&'a Fixture) -> Check<'a> + Send + 'static,
 ) -> Trial {
-    let given = named.cloned();
-    let ignored = given.is_none();
     let run = move || {
-        let named =
-            given.ok_or_else(|| Failed::from("PAAS_TEST_KUBECONFIG and PAAS_TEST_IMAGE name no cluster"))?;
+        let place = Place::get()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let fixture = runtime.block_on(Fixture::new(&named));
+        let fixture = runtime.block_on(Fixture::new(place));
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             runtime.block_on(async { tokio::time::timeout(Duration::from_mins(5), check(&fixture)).await })
         }));
@@ -75,5 +66,5 @@ fn trial(
             }),
         }
     };
-    Trial::test(format!("{suite}::{name}"), run).with_ignored_flag(ignored)
+    Trial::test(format!("{suite}::{name}"), run)
 }
