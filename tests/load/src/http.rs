@@ -15,13 +15,16 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::reach::Reach;
 use crate::report::Report;
 
 /// Requests at a fixed rate to one address.
 #[derive(Debug, Clone)]
 pub struct OpenLoop {
-    /// Where to connect; a loopback address.
+    /// Where to connect.
     pub address: SocketAddr,
+    /// Whether that may be another address than loopback.
+    pub reach: Reach,
     /// The host asked for.
     pub host: String,
     /// The path asked for.
@@ -51,6 +54,7 @@ impl OpenLoop {
     pub fn new(address: SocketAddr, host: impl Into<String>) -> Self {
         Self {
             address,
+            reach: Reach::Loopback,
             host: host.into(),
             path: "/".to_owned(),
             rate: 200,
@@ -64,9 +68,9 @@ impl OpenLoop {
     /// Begins to send.
     ///
     /// # Errors
-    /// If the address is not a loopback address or the rate is zero.
+    /// If the address is out of reach or the rate is zero.
     pub fn start(self) -> Result<Running> {
-        ensure!(self.address.ip().is_loopback(), "{} is not a loopback address", self.address);
+        self.reach.check(self.address)?;
         ensure!(self.rate > 0, "a rate of zero sends nothing");
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let task = tokio::spawn(self.run(stop.clone(), sent.clone()));

@@ -42,7 +42,7 @@ fn an_application_of_three_components_works_together(who: Who) {
         .collect();
     assert_eq!(shown, instances, "an instance knows itself by the name that the status shows");
     let address = status["routes"][0]["addresses"]["local"].as_str().unwrap();
-    assert_eq!(address, format!("http://{}:{}/", Platform::host("shop"), platform.gateway.port()));
+    assert_eq!(address, format!("http://{}:{}/", platform.host("shop"), platform.gateway.port()));
 }
 
 fn instances_of(platform: &Platform) -> usize {

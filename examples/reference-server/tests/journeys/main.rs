@@ -9,16 +9,25 @@
 #[path = "../../../../crates/paas-local/tests/support/user.rs"]
 mod user;
 
+#[path = "../support/application.rs"]
 mod application;
 mod client;
+#[path = "../support/journey.rs"]
 mod journey;
+#[path = "../support/leftovers.rs"]
 mod leftovers;
+#[path = "../support/load.rs"]
 mod load;
+#[path = "../support/outcome.rs"]
 mod outcome;
+#[path = "../support/platform.rs"]
 mod platform;
+#[path = "../support/sample.rs"]
 mod sample;
+#[path = "../support/specification.rs"]
 mod specification;
 mod terminal;
+#[path = "../support/turn.rs"]
 mod turn;
 
 mod bad_versions;

@@ -23,7 +23,7 @@ impl Load {
     pub fn start(platform: &Platform, app: &str) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let (address, host) = (platform.gateway, Platform::host(app));
+        let (address, host) = (platform.gateway, platform.host(app));
         let open = |keep_alive| OpenLoop { keep_alive, rate: RATE, ..OpenLoop::new(address, host.clone()) };
         let (kept, fresh, sockets) = runtime.block_on(async {
             let sockets = hold_sockets(address, &host, "/ws", SOCKETS).await.unwrap();

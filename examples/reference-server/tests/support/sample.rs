@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::OnceLock;
 
+use paas_cluster_harness::TestCluster;
 use paas_registry::{ImageBuilder, Tag};
 use serde_json::Value;
 
@@ -51,6 +52,16 @@ pub fn versions(platform: &Platform, versions: &[&str]) {
     for version in versions {
         add(platform, version, image(version));
     }
+}
+
+/// Puts versions where the nodes of clusters find them; returns the reference of each.
+pub fn pushed(platform: &Platform, cluster: &TestCluster, versions: &[&str]) -> Vec<String> {
+    self::versions(platform, versions);
+    let registry = cluster.registry.as_ref().expect("a registry that nodes pull from");
+    let repository = platform.folder().file_name().unwrap().to_string_lossy().to_lowercase();
+    let repository = format!("journey/{}", repository.trim_matches(|c: char| !c.is_ascii_alphanumeric()));
+    cluster.push(&platform.folder().join("images"), &repository).unwrap();
+    versions.iter().map(|version| format!("{}/{repository}:{version}", registry.pull)).collect()
 }
 
 /// An archive of one version.

@@ -68,10 +68,15 @@ strategy:
 
 /// The sample with a web component, an API that it calls, and a worker that declares no dependency.
 pub fn shop(version: &str, count: u32) -> String {
+    shop_of(&format!("oci:images:{version}"), count)
+}
+
+/// The same of this image.
+pub fn shop_of(image: &str, count: u32) -> String {
     format!(
         "components:
 - name: web
-  image: 'oci:images:{version}'
+  image: '{image}'
   args: [web]
   ports: [{{name: http, number: 8080}}]
   env: {{API_URL: 'http://api:9000'}}
@@ -79,14 +84,14 @@ pub fn shop(version: &str, count: u32) -> String {
   instances: {{count: {count}}}
   probes: {{readiness: {{http: {{path: /readyz}}}}}}
 - name: api
-  image: 'oci:images:{version}'
+  image: '{image}'
   args: [api]
   ports: [{{name: http, number: 9000}}]
   env: {{PORT: '9000'}}
   probes: {{readiness: {{http: {{path: /readyz}}}}}}
 - name: worker
   kind: worker
-  image: 'oci:images:{version}'
+  image: '{image}'
   args: [worker]
   env: {{WORK_INTERVAL_MS: '100'}}
 routes: [{{name: web, component: web}}]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use paas_cluster_harness::{Gateway, TestCluster};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -41,13 +42,21 @@ pub struct Setup {
     alone: bool,
     log: &'static str,
     space: Option<&'static str>,
-    simulated: bool,
+    runs_on: RunsOn,
+}
+
+/// Where a server's applications run.
+#[derive(Debug, Clone)]
+enum RunsOn {
+    Machine,
+    Simulation,
+    Clusters(&'static [TestCluster]),
 }
 
 impl Setup {
     /// As `who`, beside another journey, with the usual log.
     pub fn new(who: Who) -> Self {
-        Self { who, alone: false, log: "info", space: None, simulated: false }
+        Self { who, alone: false, log: "info", space: None, runs_on: RunsOn::Machine }
     }
 
     /// With the machine for itself.
@@ -67,7 +76,12 @@ impl Setup {
 
     /// With a simulated cluster.
     pub fn simulated(self) -> Self {
-        Self { simulated: true, ..self }
+        Self { runs_on: RunsOn::Simulation, ..self }
+    }
+
+    /// With Kubernetes clusters as the targets of the environment, in this order; requests go to the first one's Gateway.
+    pub fn on(self, clusters: &'static [TestCluster]) -> Self {
+        Self { runs_on: RunsOn::Clusters(clusters), ..self }
     }
 
     /// Starts the server in a new directory, and makes organisation `acme` with environment `prod`.
@@ -85,12 +99,13 @@ impl Setup {
             server: None,
             api: String::new(),
             gateway: SocketAddr::from(([127, 0, 0, 1], free_port())),
+            domain: "localhost".to_owned(),
             token: String::new(),
             mounted: false,
             folder,
             ids,
             log: self.log,
-            simulated: self.simulated,
+            runs_on: self.runs_on,
             _turn: turn,
         };
         platform.give(platform.folder());
@@ -101,7 +116,10 @@ impl Setup {
         }
         platform.start_server();
         platform.ok(["org", "create", "acme"]);
-        platform.ok(["env", "create", "prod"]);
+        match platform.runs_on.clone() {
+            RunsOn::Clusters(clusters) => platform.use_clusters(clusters),
+            RunsOn::Machine | RunsOn::Simulation => drop(platform.ok(["env", "create", "prod"])),
+        }
         platform
     }
 }
@@ -111,13 +129,15 @@ pub struct Platform {
     server: Option<Child>,
     api: String,
     pub gateway: SocketAddr,
+    /// What the names of access points end with.
+    domain: String,
     token: String,
     mounted: bool,
     folder: TempDir,
     /// The user and group of the server and the command line, when they are not those of this program.
     ids: Option<(u32, u32)>,
     log: &'static str,
-    simulated: bool,
+    runs_on: RunsOn,
     _turn: Turn,
 }
 
@@ -169,8 +189,10 @@ impl Platform {
         let listen = self.api.strip_prefix("http://").unwrap_or("127.0.0.1:0");
         command.args(["server", "--listen", listen, "--gateway", &self.gateway.to_string(), "--dir"]);
         command.arg(self.directory()).env("PAAS_LOG", self.log);
-        if self.simulated {
-            command.args(["--backend", "memory"]);
+        match self.runs_on {
+            RunsOn::Machine => {}
+            RunsOn::Simulation => drop(command.args(["--backend", "memory"])),
+            RunsOn::Clusters(_) => drop(command.args(["--backend", "none"])),
         }
         command
     }
@@ -317,8 +339,8 @@ impl Platform {
     }
 
     /// The host at which an application answers.
-    pub fn host(app: &str) -> String {
-        format!("{app}-prod-acme.localhost")
+    pub fn host(&self, app: &str) -> String {
+        format!("{app}-prod-acme.{}", self.domain)
     }
 
     /// Asks an application through the gateway.
@@ -329,7 +351,7 @@ impl Platform {
 
     /// Asks an application through the gateway, which may not answer.
     pub fn try_get(&self, app: &str, path: &str) -> std::io::Result<Answer> {
-        application::get(self.gateway, &Self::host(app), path)
+        application::get(self.gateway, &self.host(app), path)
     }
 
     /// A variable of the environment of an application's instance.
@@ -351,6 +373,28 @@ impl Platform {
     #[track_caller]
     pub fn versions(&self, app: &str, count: usize) -> BTreeSet<String> {
         (0..count).map(|_| self.get(app, "/healthz").version).collect()
+    }
+
+    /// Adds the clusters under their names, and makes the environment on them.
+    fn use_clusters(&mut self, clusters: &[TestCluster]) {
+        // Servers that share a Gateway must not share hosts.
+        let random = self.folder().file_name().unwrap().to_string_lossy().to_lowercase();
+        self.domain = format!("{}.test", random.replace(|c: char| !c.is_ascii_alphanumeric(), ""));
+        let mut words = vec!["env".to_owned(), "create".to_owned(), "prod".to_owned()];
+        for cluster in clusters {
+            let mut add = vec!["cluster", "add", &cluster.name, "--kubeconfig"];
+            let kubeconfig = cluster.kubeconfig.to_str().unwrap();
+            add.push(kubeconfig);
+            let gateway = cluster.gateway.as_ref().expect("the cluster has a Gateway");
+            let object = format!("{}/{}", gateway.namespace, gateway.name);
+            add.extend(["--gateway", &object, "--domain", &self.domain]);
+            self.ok(add);
+            words.extend(["--cluster".to_owned(), cluster.name.clone()]);
+        }
+        self.ok(words.iter().map(String::as_str));
+        if let Some(Gateway { address, .. }) = clusters.first().and_then(|cluster| cluster.gateway.as_ref()) {
+            self.gateway = SocketAddr::new(*address, 80);
+        }
     }
 
     /// The supervisors of the instances that exist.

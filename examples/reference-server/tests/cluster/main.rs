@@ -1,0 +1,54 @@
+//! Journeys with the real binary on real Kubernetes clusters: those that `paas-cluster-harness` finds or brings up.
+//!
+//! They are those of one machine where the promise is the same, so they share what `tests/journeys` is made of.
+
+#![allow(clippy::unwrap_used, reason = "a journey that cannot go on fails")]
+#![allow(dead_code, reason = "the other journeys use the rest")]
+
+#[path = "../support/application.rs"]
+mod application;
+#[path = "../support/journey.rs"]
+mod journey;
+#[path = "../support/leftovers.rs"]
+mod leftovers;
+#[path = "../support/outcome.rs"]
+mod outcome;
+#[path = "../support/platform.rs"]
+mod platform;
+#[path = "../support/sample.rs"]
+mod sample;
+#[path = "../support/specification.rs"]
+mod specification;
+#[path = "../support/turn.rs"]
+mod turn;
+#[path = "../../../../crates/paas-local/tests/support/user.rs"]
+mod user;
+
+mod continuity;
+mod life;
+mod load;
+mod place;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Clusters and servers share the machine: what counts failures under load would count those of a starved one.
+    arguments.test_threads = Some(1);
+    let journeys: [(&str, fn()); 4] = [
+        ("life::an_application_of_three_components_works_together", life::works_together),
+        ("life::a_bad_version_holds_and_says_why", life::a_bad_version_holds),
+        ("life::the_oldest_of_ten_releases_comes_back", life::the_oldest_of_ten_comes_back),
+        ("continuity::no_request_fails", continuity::no_request_fails),
+    ];
+    let trials = journeys.into_iter().map(|(name, journey)| {
+        Trial::test(name, move || {
+            place::get()?;
+            journey();
+            Ok(())
+        })
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
