@@ -1,6 +1,6 @@
 //! An API server in memory, with the few controllers that make it behave like a cluster, for tests without one.
 //!
-//! It is a tower service that [`kube::Client`] can talk to. It does what this crate and programs like it need: lists and
+//! It is a tower service that [`kube::Client`] can talk to, and can be served on a loopback address. It does what this crate and programs like it need: lists and
 //! watches (bookmarks, 410), merge patches and server-side apply with field managers and conflicts, resource versions and
 //! generations, preconditions, deletion with grace and finalizers, the status subresource, logs. Deployments and jobs get
 //! pods, pods live as the [`Image`](paas_core::memory::Image) of their digest says, routes are accepted by a gateway, which
@@ -17,6 +17,7 @@ mod exec;
 mod faults;
 mod gateway;
 mod hand;
+mod http;
 mod kinds;
 mod kubelet;
 mod logs;
@@ -41,6 +42,7 @@ use crate::client::{CallLimits, over};
 
 pub use data_plane::Reply;
 pub use faults::{Fault, Verb};
+pub use http::{FakeServer, kubeconfig};
 pub use service::FakeService;
 
 use faults::Script;

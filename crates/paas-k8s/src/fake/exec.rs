@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use http::{Method, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
@@ -30,7 +30,7 @@ use super::answer::Refused;
 use super::kubelet::uid_of;
 use super::objects::Key;
 use super::request::Request;
-use super::service::{AnswerBody, refusal};
+use super::service::{AnswerBody, refusal, whole};
 use super::{Inner, kinds};
 
 const PROTOCOL: &str = "v5.channel.k8s.io";
@@ -54,26 +54,13 @@ pub(super) async fn answer(
     inner: Arc<Inner>,
     request: http::Request<Body>,
 ) -> Result<Response<AnswerBody>, BoxError> {
-    let parsed = Request::parse(request.method().clone(), request.uri(), request.headers(), Bytes::new());
-    let key = Key::new(kinds::POD, parsed.namespace.as_deref(), parsed.name.as_deref().unwrap_or_default());
-    let runs = inner.with(|state| {
-        let pod = state.objects.get(&key);
-        pod.map(|pod| pod["status"]["containerStatuses"][0]["state"]["running"].is_object())
-    });
-    let is_exec = parsed.subresource.as_deref() == Some("exec") && parsed.method == Method::GET;
-    match runs {
-        None => return Ok(refusal(&Refused::missing(&key))),
-        Some(false) => return Ok(refusal(&Refused::bad_request("the container is not running"))),
-        Some(true) if !is_exec => return Ok(refusal(&Refused::bad_request("only exec is understood"))),
-        Some(true) => {}
-    }
     // An upgrade needs a connection, so there is one, with both of its ends in memory.
     let (near, far) = tokio::io::duplex(64 * 1024);
     let server = hyper::server::conn::http1::Builder::new().serve_connection(
         TokioIo::new(far),
         service_fn(move |request: http::Request<Incoming>| {
-            let (inner, parsed, key) = (Arc::clone(&inner), parsed.clone(), key.clone());
-            async move { Ok::<_, Infallible>(accept(inner, request, parsed, key)) }
+            let inner = Arc::clone(&inner);
+            async move { Ok::<_, Infallible>(upgrade(inner, request)) }
         }),
     );
     tokio::spawn(async move { drop(server.with_upgrades().await) });
@@ -83,12 +70,29 @@ pub(super) async fn answer(
     Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
 }
 
+/// Answers a request for a command that came by a connection.
+pub(super) fn upgrade(inner: Arc<Inner>, request: http::Request<Incoming>) -> Response<AnswerBody> {
+    let parsed = Request::parse(request.method().clone(), request.uri(), request.headers(), Bytes::new());
+    let key = Key::new(kinds::POD, parsed.namespace.as_deref(), parsed.name.as_deref().unwrap_or_default());
+    let runs = inner.with(|state| {
+        let pod = state.objects.get(&key);
+        pod.map(|pod| pod["status"]["containerStatuses"][0]["state"]["running"].is_object())
+    });
+    let is_exec = parsed.subresource.as_deref() == Some("exec") && parsed.method == Method::GET;
+    match runs {
+        None => refusal(&Refused::missing(&key)),
+        Some(false) => refusal(&Refused::bad_request("the container is not running")),
+        Some(true) if !is_exec => refusal(&Refused::bad_request("only exec is understood")),
+        Some(true) => accept(inner, request, parsed, key),
+    }
+}
+
 fn accept(
     inner: Arc<Inner>,
     request: http::Request<Incoming>,
     parsed: Request,
     key: Key,
-) -> Response<Empty<Bytes>> {
+) -> Response<AnswerBody> {
     let accepted =
         request.headers().get(header::SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
     tokio::spawn(async move {
@@ -109,7 +113,7 @@ fn accept(
         .header(header::CONNECTION, "Upgrade")
         .header(header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL)
         .header(header::SEC_WEBSOCKET_ACCEPT, accepted.unwrap_or_default())
-        .body(Empty::new());
+        .body(whole(Bytes::new()));
     response.expect("the status and the headers are valid")
 }
 
