@@ -1,5 +1,7 @@
 //! A client of the server's interface, and one of the application.
 
+use std::collections::BTreeMap;
+
 use reqwest::header::HOST;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -8,7 +10,6 @@ use crate::process::{Killed, Process};
 
 /// Where the application of these tests is.
 pub const HERE: &str = "/orgs/shop/envs/prod/apps/app";
-const APP_HOST: &str = "app-prod-shop.localhost";
 
 /// Somebody with a token, in the course of several servers.
 pub struct Client {
@@ -67,15 +68,18 @@ impl Client {
     }
 
     /// What the application says to a request that comes by the gateway: the status, and the version if it has one.
-    pub async fn visit(&self, gateway: &str) -> String {
+    /// `versions` are those that tell their image only, by its digest.
+    pub async fn visit(&self, gateway: &str, domain: &str, versions: &BTreeMap<String, String>) -> String {
         // The value of a secret, so that an answer shows that it is there.
         let url = format!("http://{gateway}/env?name=KEY");
-        let response = match self.http.get(url).header(HOST, APP_HOST).send().await {
+        let response = match self.http.get(url).header(HOST, format!("app-prod-shop.{domain}")).send().await {
             Ok(response) => response,
             Err(error) => return format!("no answer: {error:?}"),
         };
         let status = response.status().as_u16();
-        let version = response.headers().get("x-version").and_then(|version| version.to_str().ok());
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let image = || Some(header("x-image")?.rsplit('@').next()?);
+        let version = header("x-version").or_else(|| versions.get(image()?).map(String::as_str));
         match version.map(str::to_owned) {
             Some(version) => {
                 let secret = response.text().await.unwrap_or_else(|error| format!("{error:?}"));

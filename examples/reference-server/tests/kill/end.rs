@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use paas_core::port::Document;
 use serde_json::Value;
 
-use crate::machine::Machine;
 use crate::point::{self, Names};
+use crate::world::Seen;
 
 /// The kinds of documents that are compared; all but those of the lease.
 pub const KINDS: [&str; 19] = [
@@ -46,14 +46,10 @@ pub struct End {
     pub documents: BTreeMap<String, usize>,
     /// What happened, as users are told.
     pub events: Vec<String>,
-    /// The containers that were made for the story, by component.
-    pub made: BTreeMap<String, usize>,
-    /// The containers that were made for the story and are not there any more.
-    pub made_in_vain: Vec<String>,
     /// What visitors see.
     pub answers: BTreeSet<String>,
-    /// The machine.
-    pub machine: Machine,
+    /// What was made, and what there is.
+    pub seen: Seen,
 }
 
 impl End {
@@ -85,10 +81,8 @@ impl End {
             tracks: tracks.collect(),
             documents: counts,
             events,
-            made: BTreeMap::new(),
-            made_in_vain: Vec::new(),
             answers: BTreeSet::new(),
-            machine: Machine::default(),
+            seen: Seen::default(),
         }
     }
 

@@ -27,48 +27,91 @@ pub struct Order {
     pub names: Names,
 }
 
-/// Who kills the server.
+/// Counts the points that are passed, and notes them in a journal.
 #[derive(Debug)]
-pub struct Killer(Mutex<State>);
-
-#[derive(Debug)]
-struct State {
+pub struct Points {
     journal: File,
-    order: Order,
+    pub order: Order,
     /// How many calls that look the same have succeeded.
     done: HashMap<String, usize>,
 }
 
+/// What a line of the journal begins with when the server was killed at its point.
+const KILLED: &str = "! ";
+
+impl Points {
+    /// No points yet.
+    pub fn new(journal: &Path) -> Self {
+        let journal = File::options().create(true).append(true).open(journal).unwrap();
+        Self { journal, order: Order::default(), done: HashMap::new() }
+    }
+
+    /// From now on the points are noted, in an empty journal, and the first that is asked for is the last.
+    pub fn take(&mut self, order: Order) {
+        self.journal.set_len(0).unwrap();
+        self.done.clear();
+        self.order = order;
+    }
+
+    /// The point before a call. One that fails, because somebody was faster, changes nothing: the next one is the same.
+    pub fn before(&self, call: &str) -> Point {
+        Point::new("before", call, self.done.get(call).copied().unwrap_or_default() + 1)
+    }
+
+    /// The point after a call that has succeeded.
+    pub fn after(&mut self, call: &str) -> Point {
+        let number = self.done.entry(call.to_owned()).or_default();
+        *number += 1;
+        Point::new("after", call, *number)
+    }
+
+    /// Whether the server is to be killed at a point.
+    pub fn is_last(&self, point: &Point) -> bool {
+        self.order.points.contains(point)
+    }
+
+    /// Writes a point down. What is written is there when the process is gone.
+    pub fn note(&mut self, point: &Point, killed: bool) {
+        let mark = if killed { KILLED } else { "" };
+        self.journal.write_all(format!("{mark}{point}\n").as_bytes()).unwrap();
+    }
+}
+
+/// The points in a journal; the one at which the server was killed is the last, though others may have been under way.
+pub fn read(journal: &Path) -> Vec<Point> {
+    let journal = std::fs::read_to_string(journal).unwrap_or_default();
+    let (killed, passed): (Vec<&str>, Vec<&str>) = journal.lines().partition(|line| line.starts_with(KILLED));
+    let killed = killed.first().map(|line| &line[KILLED.len()..]);
+    passed.into_iter().chain(killed).map(Point::from).collect()
+}
+
+/// Who kills the server.
+#[derive(Debug)]
+pub struct Killer(Mutex<Points>);
+
 impl Killer {
     /// One that kills nobody until it is asked to.
     pub fn new(journal: &Path) -> Arc<Self> {
-        let journal = File::options().create(true).append(true).open(journal).unwrap();
-        Arc::new(Self(Mutex::new(State { journal, order: Order::default(), done: HashMap::new() })))
+        Arc::new(Self(Mutex::new(Points::new(journal))))
     }
 
     /// From now on the points are noted, in an empty journal, and the first that is asked for is the last.
     pub fn take(&self, order: Order) {
-        let mut state = self.0.lock().unwrap();
-        state.journal.set_len(0).unwrap();
-        state.done.clear();
-        state.order = order;
+        self.0.lock().unwrap().take(order);
     }
 
     fn before(&self, describe: impl FnOnce(&Names) -> Option<String>) {
-        let mut state = self.0.lock().unwrap();
-        let Some(call) = describe(&state.order.names) else { return };
-        // One that fails, because somebody was faster, changes nothing: the next one is the same.
-        let number = state.done.get(&call).copied().unwrap_or_default() + 1;
-        state.pass(&Point::new("before", &call, number));
+        let mut points = self.0.lock().unwrap();
+        let Some(call) = describe(&points.order.names) else { return };
+        let point = points.before(&call);
+        pass(&mut points, &point);
     }
 
     fn after(&self, describe: impl FnOnce(&Names) -> Option<String>) {
-        let mut state = self.0.lock().unwrap();
-        let Some(call) = describe(&state.order.names) else { return };
-        let number = state.done.entry(call.clone()).or_default();
-        *number += 1;
-        let point = Point::new("after", &call, *number);
-        state.pass(&point);
+        let mut points = self.0.lock().unwrap();
+        let Some(call) = describe(&points.order.names) else { return };
+        let point = points.after(&call);
+        pass(&mut points, &point);
     }
 
     /// Around a store.
@@ -85,16 +128,15 @@ impl Killer {
     }
 }
 
-impl State {
-    /// Passes a point, or does not.
-    fn pass(&mut self, point: &Point) {
-        // What is written is there when the process is gone. The lock is held: nobody passes another point.
-        self.journal.write_all(format!("{point}\n").as_bytes()).unwrap();
-        if self.order.points.contains(point) {
-            let _ = kill_process(getpid(), Signal::KILL);
-            loop {
-                std::thread::park();
-            }
+/// Passes a point, or does not.
+fn pass(points: &mut Points, point: &Point) {
+    let last = points.is_last(point);
+    // The lock is held: nobody passes another point.
+    points.note(point, last);
+    if last {
+        let _ = kill_process(getpid(), Signal::KILL);
+        loop {
+            std::thread::park();
         }
     }
 }

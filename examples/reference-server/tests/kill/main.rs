@@ -1,5 +1,7 @@
 //! The server is killed before and after every write to its store and every mutation of its backends, in a deploy, a
-//! release, a rollback and a delete: with its real store, key file, containers and gateway.
+//! release, a scaling, a rollback and a delete: with its real store and key file, on the containers and the gateway of one
+//! machine, and on a Kubernetes cluster. The cluster is the API server in memory behind a proxy, or a real one when
+//! `PAAS_KILL_CLUSTER` asks for it.
 //!
 //! This program is the server, too, with somebody beside it who kills it at a point that was agreed on; therefore it has a
 //! `main` of its own. The test is a client of it, as a user's would be: it sends its request again, under the same key,
@@ -9,8 +11,8 @@
 
 mod client;
 mod end;
+mod gate;
 mod killer;
-mod machine;
 mod plan;
 mod point;
 mod process;
@@ -23,16 +25,25 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+use world::Place;
+
 fn main() -> ExitCode {
     paas_local::helper_main();
     let words: Vec<String> = std::env::args().collect();
-    if let [_, word, directory, journal] = &words[..]
+    if let [_, word, directory, journal, backend] = &words[..]
         && word == serve::WORD
     {
-        return serve::main(directory.as_ref(), journal.as_ref());
+        return serve::main(directory.as_ref(), journal.as_ref(), backend);
     }
     let arguments = Arguments::from_args();
     let root = rustix::process::geteuid().is_root();
-    let trial = Trial::test("a_server_killed_at_any_point_of_a_story_ends_the_same", run::every_point);
-    libtest_mimic::run(&arguments, vec![trial.with_ignored_flag(!root)]).exit_code()
+    let trial = |name: &str, place: Place| Trial::test(name, move || run::every_point(place));
+    let mut trials = vec![
+        trial("a_server_killed_at_any_point_of_a_story_ends_the_same", Place::Machine).with_ignored_flag(!root),
+        trial("a_server_killed_at_any_point_on_kubernetes_ends_the_same", Place::Fake),
+    ];
+    if std::env::var_os(world::CLUSTER_VARIABLE).is_some() {
+        trials.push(trial("a_server_killed_at_any_point_on_a_real_cluster_ends_the_same", Place::Cluster));
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -52,6 +52,8 @@ impl Progress {
 /// The plan of all stories.
 #[derive(Debug, Default)]
 pub struct Plan {
+    /// How many points of each story are enough.
+    pub bound: Option<usize>,
     pub stories: BTreeMap<Story, Progress>,
     pub failures: Vec<String>,
 }
@@ -59,15 +61,22 @@ pub struct Plan {
 impl Plan {
     /// Whether there is anything left to do in a story or those that come after it.
     pub fn has_work_from(&self, story: Story) -> bool {
-        self.failures.len() < FAILURES && self.stories.range(story..).any(|(_, progress)| progress.has_work())
+        let has_work = |progress: &Progress| progress.has_work() && !self.is_enough(progress);
+        self.failures.len() < FAILURES && self.stories.range(story..).any(|(_, progress)| has_work(progress))
+    }
+
+    /// Whether the server was killed at as many points of a story as are asked for.
+    pub fn is_enough(&self, progress: &Progress) -> bool {
+        self.bound.is_some_and(|bound| progress.killed.len() >= bound)
     }
 
     /// The points at the first of which a worker has its server killed: a share of those that remain, so that two workers
     /// do not do the same.
     pub fn claim(&mut self, story: Story, worker: usize, workers: usize) -> BTreeSet<Point> {
+        let bound = self.bound;
         let progress = self.stories.entry(story).or_default();
         progress.claimed.remove(&worker);
-        if !progress.has_work() {
+        if !progress.has_work() || bound.is_some_and(|bound| progress.killed.len() >= bound) {
             return BTreeSet::new();
         }
         let taken: BTreeSet<&Point> = progress.claimed.values().flatten().collect();

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use paas_api_proxy::Write as ApiWrite;
 use paas_core::memory::Call;
 use paas_core::port::{Txn, Write};
 use serde::{Deserialize, Serialize};
@@ -79,6 +80,26 @@ pub fn of_backend(call: &Call, names: &Names) -> String {
         }
         None => text,
     }
+}
+
+/// What a write to a cluster does, in words.
+pub fn of_api(write: &ApiWrite, names: &Names) -> String {
+    // The name of an environment's space is another one for each installation.
+    let name = if write.resource == "namespaces" { "of the environment".to_owned() } else { object(&write.name, names) };
+    let named = ApiWrite { name, ..write.clone() };
+    format!("api {named}")
+}
+
+/// The name of an object of the cluster without what is another one in each run: hashes of revisions and identities, and
+/// what a controller has added to the names of pods.
+pub fn object(name: &str, names: &Names) -> String {
+    let name = names.put_in(name);
+    let mut words: Vec<&str> = name.split('-').collect();
+    let is_hash = |word: &&str| word.len() == 8 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    if let Some(at) = words.iter().position(is_hash) {
+        words.truncate(at);
+    }
+    words.join("-")
 }
 
 /// What a transaction does, in words; nothing if it writes nothing or only renews a lease.

@@ -22,8 +22,8 @@ pub struct Process {
     answers: Lines<BufReader<ChildStdout>>,
     /// The address of its interface.
     pub api: String,
-    /// The address of the gateway.
-    pub gateway: String,
+    /// The address of the gateway, if the server has one of its own.
+    pub gateway: Option<String>,
 }
 
 /// The server was killed before it answered.
@@ -31,12 +31,13 @@ pub struct Process {
 pub struct Killed;
 
 impl Process {
-    /// Starts a server in `home`, where it keeps everything in `data`, and waits until it serves.
-    pub async fn start(home: &Path) -> Self {
+    /// Starts a server on a backend in `home`, where it keeps everything in `data`, and waits until it serves.
+    pub async fn start(home: &Path, backend: &str) -> Self {
         let log = std::fs::File::options().create(true).append(true).open(home.join("log")).unwrap();
         let mut child = Command::new("/proc/self/exe")
             .arg(WORD)
             .args([home.join("data"), home.join("journal")])
+            .arg(backend)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -56,8 +57,13 @@ impl Process {
             if address["pid"] == pid.unwrap_or_default() { Ok(address) } else { Err(address.to_string()) }
         })
         .await;
-        let text = |name: &str| address[name].as_str().unwrap().to_owned();
-        Self { child, questions, answers, api: text("api"), gateway: text("gateway") }
+        let text = |name: &str| address[name].as_str().map(str::to_owned);
+        Self { child, questions, answers, api: text("api").unwrap(), gateway: text("gateway") }
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("nobody has waited for its end")
     }
 
     /// The administrator's token, which a first start prints.

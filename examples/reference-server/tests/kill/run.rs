@@ -13,12 +13,11 @@ use libtest_mimic::Failed;
 use crate::client::HERE;
 use crate::end::{self, End, KINDS};
 use crate::killer::Order;
-use crate::machine;
 use crate::plan::Plan;
 use crate::point::{Names, Point};
 use crate::process::{Killed, PERIOD};
-use crate::story::Story;
-use crate::world::{PATIENCE, World};
+use crate::story::{Images, Story};
+use crate::world::{Place, World, cluster};
 
 /// How many servers there are at a time. Most of the time they wait: for processes to start, to be ready and to end.
 const WORKERS: usize = 6;
@@ -27,34 +26,29 @@ const QUIET: Duration = Duration::from_secs(1);
 /// How many lives are left undisturbed at first: they show the points, and how every story ends.
 const UNDISTURBED: usize = 2;
 
-/// Every point of every story.
-pub fn every_point() -> Result<(), Failed> {
-    let images = tempfile::Builder::new().prefix("paas-kill-images-").tempdir()?;
-    let program = std::fs::read(sample_images::binary().map_err(|error| format!("{error:#}"))?)?;
-    for version in ["1", "2"] {
-        let image = sample_images::image(&program, version).build().unwrap();
-        image.write_layout(images.path(), &[version.parse().unwrap()]).unwrap();
-    }
+/// Every point of every story, in a place.
+pub fn every_point(place: Place) -> Result<(), Failed> {
+    let folder = tempfile::Builder::new().prefix("paas-kill-images-").tempdir()?;
+    let images = &images(place, folder.path())?;
     let begun = Instant::now();
-    let plan = Mutex::new(Plan::default());
+    let plan = &Mutex::new(Plan { bound: place.bound(), ..Plan::default() });
     for _ in 0..UNDISTURBED {
-        live(images.path(), &plan, None);
+        live(place, images, plan, None);
     }
     std::thread::scope(|scope| {
         for worker in 0..WORKERS {
-            let (plan, images) = (&plan, images.path());
             scope.spawn(move || {
                 while plan.lock().unwrap().has_work_from(Story::ALL[0]) {
-                    live(images, plan, Some(worker));
+                    live(place, images, plan, Some(worker));
                 }
             });
         }
     });
-    let mut plan = plan.into_inner().unwrap();
+    let mut plan = std::mem::take(&mut *plan.lock().unwrap());
     report(&plan);
     println!("took {:.0} s", begun.elapsed().as_secs_f64());
     let mut failures = std::mem::take(&mut plan.failures);
-    for (story, progress) in &plan.stories {
+    for (story, progress) in plan.stories.iter().filter(|(_, progress)| !plan.is_enough(progress)) {
         let left = progress.remaining().into_iter().filter(|point| progress.is_common(point));
         let left: Vec<String> = left.map(ToString::to_string).collect();
         if !left.is_empty() {
@@ -62,6 +56,24 @@ pub fn every_point() -> Result<(), Failed> {
         }
     }
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n\n").into()) }
+}
+
+/// The images, where nodes of the place find them.
+fn images(place: Place, folder: &Path) -> Result<Images, Failed> {
+    if place == Place::Fake {
+        return Ok(Images { repository: "registry.example/shop".to_owned(), volumes: true });
+    }
+    let program = std::fs::read(sample_images::binary().map_err(|error| format!("{error:#}"))?)?;
+    for version in ["1", "2"] {
+        let image = sample_images::image(&program, version).build().unwrap();
+        image.write_layout(folder, &[version.parse().unwrap()]).unwrap();
+    }
+    let repository = match place {
+        Place::Cluster => cluster::push(folder).map_err(|error| format!("{error:#}"))?,
+        Place::Machine | Place::Fake => format!("oci:{}", folder.display()),
+    };
+    // A storage class is nothing that every cluster has.
+    Ok(Images { repository, volumes: place == Place::Machine })
 }
 
 fn report(plan: &Plan) {
@@ -88,10 +100,10 @@ fn report(plan: &Plan) {
 }
 
 /// One life of an application: undisturbed, or with a kill in each of its stories.
-fn live(images: &Path, plan: &Mutex<Plan>, worker: Option<usize>) {
+fn live(place: Place, images: &Images, plan: &Mutex<Plan>, worker: Option<usize>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut world = World::new().await;
+        let mut world = World::new(place, images).await;
         for story in Story::ALL {
             let points =
                 worker.map(|worker| plan.lock().unwrap().claim(story, worker, WORKERS)).unwrap_or_default();
@@ -127,24 +139,20 @@ fn live(images: &Path, plan: &Mutex<Plan>, worker: Option<usize>) {
 async fn tell(
     world: &mut World,
     story: Story,
-    images: &Path,
+    images: &Images,
     points: BTreeSet<Point>,
     expected: Option<&End>,
 ) -> End {
     let names = Names { known: world.names.clone(), new: story.new_version().to_owned() };
-    world.look();
-    world.made_now.clear();
-    (world.passed, world.killed) = (Vec::new(), false);
-    world.server().order(Order { points, names }).await;
+    world.begin(Order { points, names }).await;
     if let Ok(end) = carry_on(world, story, images, expected).await {
         world.passed = world.journal();
         return end;
     }
     let status = world.server().end().await;
     assert_eq!(status.signal(), Some(9), "{status}");
-    (world.passed, world.killed) = (world.journal(), true);
     // While there is no server, everything that it left goes on.
-    world.check_gateway();
+    world.check_gone();
     for _ in 0..3 {
         check_visit(world, story).await;
     }
@@ -157,15 +165,15 @@ async fn tell(
 async fn carry_on(
     world: &mut World,
     story: Story,
-    images: &Path,
+    images: &Images,
     expected: Option<&End>,
 ) -> Result<End, Killed> {
-    let (method, path, body) = story.request(&images.to_string_lossy());
+    let (method, path, body) = story.request(images);
     let key = format!("{story}-of-the-user");
     let server = world.server.as_ref().expect("it was started");
     let answer = world.client.ask(server, method, &path, Some(&key), body.as_ref()).await?;
     assert!(story.accepts(&answer), "{story}: {answer:?}");
-    let begun = Instant::now();
+    let (begun, patience) = (Instant::now(), world.place.patience());
     let (mut passed, mut quiet) = (0, Instant::now());
     loop {
         check_visit(world, story).await;
@@ -189,12 +197,12 @@ async fn carry_on(
             }
             let difference = || expected.map(|expected| end.difference(expected)).unwrap_or_default();
             assert!(
-                begun.elapsed() < PATIENCE,
+                begun.elapsed() < patience,
                 "it ends otherwise than an undisturbed run:\n{}",
                 difference()
             );
         }
-        assert!(begun.elapsed() < PATIENCE, "waited for the end of {story}; the status is {status:#?}");
+        assert!(begun.elapsed() < patience, "waited for the end of {story}; the status is {status:#?}");
         tokio::time::sleep(PERIOD).await;
     }
 }
@@ -205,15 +213,9 @@ async fn look(world: &mut World, status: &serde_json::Value) -> Result<End, Kill
     world.names.extend(end::names(&documents));
     let names = Names { known: world.names.clone(), new: "unknown".to_owned() };
     let mut end = End::of(&documents, status, &names);
-    end.machine = world.look();
-    for container in &world.made_now {
-        *end.made.entry(machine::kind(container)).or_default() += 1;
-        if !world.has(container) {
-            end.made_in_vain.push(container.clone());
-        }
-    }
+    end.seen = world.look().await;
     for _ in 0..6 {
-        end.answers.insert(world.client.visit(&world.gateway).await);
+        end.answers.insert(world.visit().await);
     }
     Ok(end)
 }
@@ -221,6 +223,6 @@ async fn look(world: &mut World, status: &serde_json::Value) -> Result<End, Kill
 /// An application that was up before stays up: one request must be answered, by one version or the other.
 async fn check_visit(world: &World, story: Story) {
     let Some(allowed) = story.visitors_see() else { return };
-    let seen = world.client.visit(&world.gateway).await;
+    let seen = world.visit().await;
     assert!(allowed.contains(&&*seen), "a visitor saw: {seen}");
 }

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use paas_core::memory::Images;
 use paas_core::port::{Document, ListOptions, Store};
-use reference_server::{Server, ServerArgs};
+use reference_server::{Backend, Server, ServerArgs};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
@@ -14,6 +15,12 @@ use crate::killer::{Killer, Order};
 
 /// The first argument by which this program is the server.
 pub const WORD: &str = "__kill_server";
+/// The backend of a machine's own containers.
+pub const MACHINE: &str = "machine";
+/// The backend of clusters in memory.
+pub const FAKE: &str = "fake";
+/// The backend of real clusters.
+pub const CLUSTER: &str = "cluster";
 /// What answers on the standard output begin with.
 pub const ANSWER: &str = "@ ";
 
@@ -27,11 +34,18 @@ pub enum Question {
     Documents(Vec<String>),
 }
 
-/// Runs the server in `directory`.
-pub fn main(directory: &Path, journal: &Path) -> ExitCode {
+/// Runs the server in `directory`, on the containers of this machine or on clusters only; those in memory have their images
+/// in memory, too.
+pub fn main(directory: &Path, journal: &Path, backend: &str) -> ExitCode {
     let killer = Killer::new(journal);
     let of_cluster = killer.clone();
-    Server::new(ServerArgs::new(directory))
+    let mut arguments = ServerArgs::new(directory);
+    if backend != MACHINE {
+        arguments.backend = Backend::None;
+    }
+    let in_memory = backend == FAKE;
+    Server::new(arguments)
+        .with_registry(move |registry| if in_memory { Arc::new(Images::any()) } else { registry })
         .with_store(move |store| {
             let (runtime, killer, store_of_answers) = (Handle::current(), killer.clone(), store.clone());
             let around = killer.around_store(store);

@@ -1,4 +1,4 @@
-//! The four stories in the life of an application, each of which begins where the one before ended.
+//! The five stories in the life of an application, each of which begins where the one before ended.
 
 use std::fmt;
 
@@ -12,12 +12,13 @@ use crate::client::{Answer, HERE};
 pub enum Story {
     Deploy,
     Release,
+    Scale,
     Rollback,
     Delete,
 }
 
 impl Story {
-    pub const ALL: [Self; 4] = [Self::Deploy, Self::Release, Self::Rollback, Self::Delete];
+    pub const ALL: [Self; 5] = [Self::Deploy, Self::Release, Self::Scale, Self::Rollback, Self::Delete];
 
     /// The one that begins where this one ends; after the last, the last.
     pub fn next(self) -> Self {
@@ -26,11 +27,14 @@ impl Story {
     }
 
     /// The request: method, path and body.
-    pub fn request(self, images: &str) -> (Method, String, Option<Value>) {
+    pub fn request(self, images: &Images) -> (Method, String, Option<Value>) {
         let spec = |version: u32| json!({ "change": { "spec": app(images, version) } });
         match self {
             Self::Deploy => (Method::POST, format!("{HERE}/releases"), Some(spec(1))),
             Self::Release => (Method::POST, format!("{HERE}/releases"), Some(spec(2))),
+            Self::Scale => {
+                (Method::PUT, format!("{HERE}/components/web/scale"), Some(json!({ "count": 3 })))
+            }
             Self::Rollback => {
                 (Method::POST, format!("{HERE}/rollback"), Some(json!({ "to": { "number": 1 } })))
             }
@@ -40,7 +44,8 @@ impl Story {
 
     /// Whether the answer is what the user hopes for. After a deletion that is complete there is nothing to be deleted.
     pub fn accepts(self, answer: &Answer) -> bool {
-        answer.status == StatusCode::ACCEPTED
+        let hoped = if self == Self::Scale { StatusCode::OK } else { StatusCode::ACCEPTED };
+        answer.status == hoped
             || (self == Self::Delete && answer.status == StatusCode::NOT_FOUND)
     }
 
@@ -48,6 +53,7 @@ impl Story {
     pub fn visitors_see(self) -> Option<&'static [&'static str]> {
         match self {
             Self::Release | Self::Rollback => Some(&["200 v1 hunter2", "200 v2 hunter2"]),
+            Self::Scale => Some(&["200 v2 hunter2"]),
             Self::Deploy | Self::Delete => None,
         }
     }
@@ -57,7 +63,7 @@ impl Story {
         match self {
             Self::Deploy => "v1",
             Self::Release => "v2",
-            Self::Rollback | Self::Delete => "unknown",
+            Self::Scale | Self::Rollback | Self::Delete => "unknown",
         }
     }
 
@@ -65,7 +71,7 @@ impl Story {
     pub fn is_told(self, status: &Value) -> bool {
         let number = match self {
             Self::Deploy => 1,
-            Self::Release => 2,
+            Self::Release | Self::Scale => 2,
             Self::Rollback => 3,
             Self::Delete => return status["state"] == "not_deployed",
         };
@@ -78,15 +84,26 @@ impl fmt::Display for Story {
         f.write_str(match self {
             Self::Deploy => "deploy",
             Self::Release => "release",
+            Self::Scale => "scale",
             Self::Rollback => "rollback",
             Self::Delete => "delete",
         })
     }
 }
 
+/// What the application is made of.
+#[derive(Debug, Clone)]
+pub struct Images {
+    /// References of images without their tags, which are versions.
+    pub repository: String,
+    /// Whether there are volumes.
+    pub volumes: bool,
+}
+
 /// A web component with a secret, an API with a volume that it calls, a worker. Nothing waits for longer than it must.
-fn app(images: &str, version: u32) -> Value {
-    let image = format!("oci:{images}:{version}");
+fn app(images: &Images, version: u32) -> Value {
+    let image = format!("{}:{version}", images.repository);
+    let volumes = if images.volumes { json!([{ "name": "data", "path": "/data" }]) } else { json!([]) };
     let termination = json!({ "drain_seconds": 0, "grace_seconds": 5 });
     json!({
         "components": [
@@ -102,7 +119,7 @@ fn app(images: &str, version: u32) -> Value {
                 "name": "api", "image": image, "args": ["api"],
                 "ports": [{ "name": "http", "number": 9000 }],
                 "env": { "PORT": "9000" },
-                "volumes": [{ "name": "data", "path": "/data" }],
+                "volumes": volumes,
                 "termination": termination,
             },
             { "name": "worker", "kind": "worker", "image": image, "args": ["worker"], "termination": termination },

@@ -1,21 +1,31 @@
-//! A server's directory with everything that comes of it: the server as it is now, the client, the machine.
+//! A server's directory with everything that comes of it: the server as it is now, the client, and where its applications run.
 
-use std::collections::{BTreeMap, BTreeSet};
+pub mod cluster;
+pub mod machine;
+
+use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::client::{Client, HERE};
-use crate::machine::{self, Machine, Witness};
-use crate::point::Point;
+use crate::killer::{self, Order};
+use crate::point::{Names, Point};
 use crate::process::{PERIOD, Process};
+use crate::serve::{CLUSTER, FAKE, MACHINE};
+use crate::story::Images;
+
+use cluster::OnCluster;
+use machine::{Machine, OnMachine};
 
 /// How long anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Asks for the same stories on a real cluster; the value is how many points of each story are tried, or `all`.
+pub const CLUSTER_VARIABLE: &str = "PAAS_KILL_CLUSTER";
 
 /// Asks until the answer is there or patience ends; then fails with what was waited for and what was seen last.
 pub async fn eventually<T, S: Debug>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, S>) -> T {
@@ -31,56 +41,113 @@ pub async fn eventually<T, S: Debug>(what: &str, mut ask: impl AsyncFnMut() -> R
     }
 }
 
+/// Where applications run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In containers of this machine.
+    Machine,
+    /// On an API server in memory.
+    Fake,
+    /// On a real cluster.
+    Cluster,
+}
+
+impl Place {
+    /// What the server is told.
+    fn backend(self) -> &'static str {
+        match self {
+            Self::Machine => MACHINE,
+            Self::Fake => FAKE,
+            Self::Cluster => CLUSTER,
+        }
+    }
+
+    /// How long a story may take.
+    pub fn patience(self) -> Duration {
+        if self == Self::Cluster { PATIENCE * 6 } else { PATIENCE }
+    }
+
+    /// How many points of each story are tried.
+    pub fn bound(self) -> Option<usize> {
+        if self != Self::Cluster {
+            return None;
+        }
+        std::env::var(CLUSTER_VARIABLE).ok()?.parse().ok()
+    }
+}
+
+/// What was made for a story and what there is, in the end.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// What was made for the story: containers by component, or objects of the cluster.
+    pub made: BTreeMap<String, usize>,
+    /// What was made for the story and is not there any more.
+    pub made_in_vain: Vec<String>,
+    /// The machine.
+    pub machine: Machine,
+    /// The objects of the cluster.
+    pub objects: Vec<String>,
+}
+
+enum Runs {
+    OnMachine(OnMachine),
+    OnCluster(Box<OnCluster>),
+}
+
 /// A server's directory with everything that comes of it.
 pub struct World {
+    pub place: Place,
     home: TempDir,
     /// The server, if it runs.
     pub server: Option<Process>,
     /// The user.
     pub client: Client,
     /// The address of the gateway, which stays.
-    pub gateway: String,
-    gateway_process: Option<u64>,
-    witness: Witness,
-    /// All containers that were ever made.
-    made: BTreeSet<String>,
-    /// Those that were made since the present story began. A start that was cut off is begun anew under the same name.
-    pub made_now: BTreeSet<String>,
+    gateway: String,
+    runs: Runs,
     /// The points that the server has passed in the present story, until it was killed or to the end.
     pub passed: Vec<Point>,
     /// Whether it was killed in the present story.
     pub killed: bool,
     /// What revisions are called.
     pub names: BTreeMap<String, String>,
-    groups: BTreeSet<PathBuf>,
 }
 
 impl World {
     /// A new one, with an application that has a secret and no release.
-    pub async fn new() -> Self {
+    pub async fn new(place: Place, images: &Images) -> Self {
         let home = tempfile::Builder::new().prefix("paas-kill-").tempdir().unwrap();
-        let mut server = Process::start(home.path()).await;
+        let mut server = Process::start(home.path(), place.backend()).await;
         let client = Client::new(server.token().await);
+        let mut env = json!({ "name": "prod" });
+        let runs = if place == Place::Machine {
+            Runs::OnMachine(OnMachine::new(home.path()))
+        } else {
+            let cluster = OnCluster::new(place, &home.path().join("journal"), images).await;
+            client.change(&server, Method::POST, "/clusters", &cluster.declaration()).await;
+            env["targets"] = json!([{ "cluster": "k8s" }]);
+            Runs::OnCluster(Box::new(cluster))
+        };
         client.change(&server, Method::POST, "/orgs", &json!({ "name": "shop" })).await;
-        client.change(&server, Method::POST, "/orgs/shop/envs", &json!({ "name": "prod" })).await;
+        client.change(&server, Method::POST, "/orgs/shop/envs", &env).await;
         client.change(&server, Method::POST, "/orgs/shop/apps", &json!({ "name": "app" })).await;
         client
             .change(&server, Method::PUT, &format!("{HERE}/secrets/KEY"), &json!({ "text": "hunter2" }))
             .await;
-        let data = home.path().join("data");
+        let gateway = match &runs {
+            Runs::OnMachine(_) => server.gateway.clone().expect("a machine has a gateway"),
+            Runs::OnCluster(cluster) => cluster.gateway().to_owned(),
+        };
         Self {
-            witness: Witness::new(&data),
-            gateway_process: machine::gateway(&data),
-            gateway: server.gateway.clone(),
+            place,
+            gateway,
             home,
             server: Some(server),
             client,
-            made: BTreeSet::new(),
-            made_now: BTreeSet::new(),
+            runs,
             passed: Vec::new(),
             killed: false,
             names: BTreeMap::new(),
-            groups: BTreeSet::new(),
         }
     }
 
@@ -88,21 +155,40 @@ impl World {
         self.server.as_mut().expect("it was started")
     }
 
-    fn data(&self) -> PathBuf {
-        self.home.path().join("data")
+    /// Begins a story: from now on the server is killed at the first of the points that were asked for.
+    pub async fn begin(&mut self, order: Order) {
+        (self.passed, self.killed) = (Vec::new(), false);
+        match &mut self.runs {
+            Runs::OnMachine(machine) => machine.begin(),
+            Runs::OnCluster(cluster) => {
+                let server = self.server.as_ref().expect("it was started").pid();
+                cluster.begin(order.clone(), server);
+            }
+        }
+        self.server().order(order).await;
+    }
+
+    /// The server is gone: everything that it left goes on.
+    pub fn check_gone(&mut self) {
+        match &self.runs {
+            Runs::OnMachine(machine) => machine.check_gateway(),
+            Runs::OnCluster(cluster) => cluster.let_be(),
+        }
+        (self.passed, self.killed) = (self.journal(), true);
     }
 
     /// Starts the server anew, which finds everything where it was.
     pub async fn start_again(&mut self) {
-        let server = Process::start(self.home.path()).await;
-        assert_eq!(server.gateway, self.gateway, "the gateway is found");
+        let server = Process::start(self.home.path(), self.place.backend()).await;
+        if let Some(gateway) = &server.gateway {
+            assert_eq!(*gateway, self.gateway, "the gateway is found");
+        }
         self.server = Some(server);
     }
 
     /// The points that servers have passed since the last order.
     pub fn journal(&self) -> Vec<Point> {
-        let journal = std::fs::read_to_string(self.home.path().join("journal")).unwrap();
-        journal.lines().map(Point::from).collect()
+        killer::read(&self.home.path().join("journal"))
     }
 
     /// What the servers have logged.
@@ -110,25 +196,23 @@ impl World {
         std::fs::read_to_string(self.home.path().join("log")).unwrap()
     }
 
-    /// The gateway is the one of the first start.
-    pub fn check_gateway(&self) {
-        let now = machine::gateway(&self.data());
-        assert_eq!(now, self.gateway_process, "the gateway lives on");
-        let process = format!("/proc/{}", now.unwrap());
-        assert!(Path::new(&process).exists(), "the gateway lives");
+    /// What the application says to a visitor.
+    pub async fn visit(&self) -> String {
+        match &self.runs {
+            Runs::OnMachine(_) => self.client.visit(&self.gateway, "localhost", &BTreeMap::new()).await,
+            Runs::OnCluster(cluster) => {
+                self.client.visit(&self.gateway, cluster.domain(), cluster.versions()).await
+            }
+        }
     }
 
-    /// Whether a container is there.
-    pub fn has(&self, container: &str) -> bool {
-        self.data().join("machine/instances").join(container).exists()
-    }
-
-    /// Looks at the machine.
-    pub fn look(&mut self) -> Machine {
-        let made = self.witness.made();
-        self.made.extend(made.iter().cloned());
-        self.made_now.extend(made);
-        machine::look(&self.data(), &self.made, &mut self.groups)
+    /// Looks at what was made, and what there is.
+    pub async fn look(&mut self) -> Seen {
+        let names = Names { known: self.names.clone(), new: "unknown".to_owned() };
+        match &mut self.runs {
+            Runs::OnMachine(machine) => machine.seen(),
+            Runs::OnCluster(cluster) => cluster.seen(&names).await,
+        }
     }
 
     /// Takes everything down.
@@ -136,36 +220,15 @@ impl World {
         if let Some(server) = self.server.take() {
             server.kill().await;
         }
-        self.look();
-        let data = self.data();
-        // Nothing starts anything any more: supervisors and what they supervise, at last the gateway.
-        eventually("everything ends", async || {
-            let left = machine::processes(&data, &self.made);
-            for (pid, _) in &left {
-                if let Some(pid) = i32::try_from(*pid).ok().and_then(rustix::process::Pid::from_raw) {
-                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-                }
-            }
-            if left.is_empty() { Ok(()) } else { Err(left) }
-        })
-        .await;
-        // A group stays for as long as the kernel is at what ran in it.
-        eventually("the control groups go", async || {
-            let left = self.groups.iter().filter(|root| !remove_group(root));
-            let left: Vec<&PathBuf> = left.collect();
-            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
-        })
-        .await;
-        assert_eq!(self.look().mounts, Vec::<String>::new());
+        match self.runs {
+            Runs::OnMachine(machine) => machine.close().await,
+            Runs::OnCluster(cluster) => cluster.close().await,
+        }
         self.home.close().unwrap();
     }
 }
 
-/// Removes a control group with those below it; whether it is gone.
-fn remove_group(root: &Path) -> bool {
-    for group in std::fs::read_dir(root).into_iter().flatten().flatten() {
-        let _ = std::fs::remove_dir(group.path());
-    }
-    let _ = std::fs::remove_dir(root);
-    !root.exists()
+/// A file of JSON, if it is there.
+fn read(file: &Path) -> Option<Value> {
+    serde_json::from_slice(&std::fs::read(file).ok()?).ok()
 }

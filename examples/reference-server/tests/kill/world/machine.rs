@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::inotify;
 use serde_json::Value;
 
+use super::{Seen, eventually, read};
+
 /// What there is because of a server, by component where it belongs to one. It knows nothing of what is declared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Machine {
@@ -28,7 +30,7 @@ pub struct Machine {
 }
 
 /// A container is named after its component, and how often it was started again by itself.
-pub fn kind(container: &str) -> String {
+fn kind(container: &str) -> String {
     let Some((instance, restarts)) = container.rsplit_once("-r") else { return container.to_owned() };
     let component = instance.rsplit_once('-').map_or(instance, |(component, _)| component);
     if restarts == "0" { component.to_owned() } else { format!("{component}, started again ({restarts})") }
@@ -50,13 +52,9 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-fn read(file: &Path) -> Option<Value> {
-    serde_json::from_slice(&fs::read(file).ok()?).ok()
-}
-
 /// Looks at the machine. `made` are the containers that the server has ever made, `roots` the control groups below which it
 /// has had some.
-pub fn look(data: &Path, made: &BTreeSet<String>, roots: &mut BTreeSet<PathBuf>) -> Machine {
+fn look(data: &Path, made: &BTreeSet<String>, roots: &mut BTreeSet<PathBuf>) -> Machine {
     let folder = data.join("machine/instances");
     let containers = names(&folder);
     let mut running = Vec::new();
@@ -114,7 +112,7 @@ fn volumes(folder: &Path) -> BTreeSet<String> {
 
 /// The processes of a server, by number: its helpers, which have its directory among their words, and what runs in the
 /// containers that it made, where the environment names the instance.
-pub fn processes(data: &Path, made: &BTreeSet<String>) -> Vec<(u32, String)> {
+fn processes(data: &Path, made: &BTreeSet<String>) -> Vec<(u32, String)> {
     let directory = data.to_string_lossy();
     let instances: BTreeSet<&str> =
         made.iter().filter_map(|container| Some(container.rsplit_once("-r")?.0)).collect();
@@ -140,16 +138,16 @@ pub fn processes(data: &Path, made: &BTreeSet<String>) -> Vec<(u32, String)> {
 }
 
 /// The number of the gateway's process.
-pub fn gateway(data: &Path) -> Option<u64> {
+fn gateway(data: &Path) -> Option<u64> {
     read(&data.join("machine/gateway/gateway.json"))?["pid"].as_u64()
 }
 
 /// Sees every container that is ever made, however short it lives.
-pub struct Witness(OwnedFd);
+struct Witness(OwnedFd);
 
 impl Witness {
     /// Watches from now on.
-    pub fn new(data: &Path) -> Self {
+    fn new(data: &Path) -> Self {
         let watch = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC).unwrap();
         let made = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::ONLYDIR;
         inotify::add_watch(&watch, data.join("machine/instances"), made).unwrap();
@@ -157,7 +155,7 @@ impl Witness {
     }
 
     /// The containers that were made since the last time.
-    pub fn made(&self) -> Vec<String> {
+    fn made(&self) -> Vec<String> {
         let mut buffer = [const { std::mem::MaybeUninit::uninit() }; 4096];
         let mut reader = inotify::Reader::new(&self.0, &mut buffer);
         let mut made = Vec::new();
@@ -177,4 +175,97 @@ impl Witness {
             }
         }
     }
+}
+
+/// The machine on which a server's applications run.
+pub struct OnMachine {
+    data: PathBuf,
+    gateway_process: Option<u64>,
+    witness: Witness,
+    /// All containers that were ever made.
+    made: BTreeSet<String>,
+    /// Those that were made since the present story began. A start that was cut off is begun anew under the same name.
+    made_now: BTreeSet<String>,
+    groups: BTreeSet<PathBuf>,
+}
+
+impl OnMachine {
+    /// The machine of a server that has started in `home`.
+    pub fn new(home: &Path) -> Self {
+        let data = home.join("data");
+        Self {
+            witness: Witness::new(&data),
+            gateway_process: gateway(&data),
+            data,
+            made: BTreeSet::new(),
+            made_now: BTreeSet::new(),
+            groups: BTreeSet::new(),
+        }
+    }
+
+    /// What is made from now on is made for another story.
+    pub fn begin(&mut self) {
+        self.look();
+        self.made_now.clear();
+    }
+
+    /// The gateway is the one of the first start.
+    pub fn check_gateway(&self) {
+        let now = gateway(&self.data);
+        assert_eq!(now, self.gateway_process, "the gateway lives on");
+        let process = format!("/proc/{}", now.unwrap());
+        assert!(Path::new(&process).exists(), "the gateway lives");
+    }
+
+    fn look(&mut self) -> Machine {
+        let made = self.witness.made();
+        self.made.extend(made.iter().cloned());
+        self.made_now.extend(made);
+        look(&self.data, &self.made, &mut self.groups)
+    }
+
+    /// What was made for the story, and what there is.
+    pub fn seen(&mut self) -> Seen {
+        let machine = self.look();
+        let is_there = |container: &&String| self.data.join("machine/instances").join(container).exists();
+        Seen {
+            machine,
+            made: count(self.made_now.iter().map(|container| kind(container))),
+            made_in_vain: self.made_now.iter().filter(|it| !is_there(it)).cloned().collect(),
+            objects: Vec::new(),
+        }
+    }
+
+    /// Takes everything down.
+    pub async fn close(mut self) {
+        self.look();
+        // Nothing starts anything any more: supervisors and what they supervise, at last the gateway.
+        eventually("everything ends", async || {
+            let left = processes(&self.data, &self.made);
+            for (pid, _) in &left {
+                if let Some(pid) = i32::try_from(*pid).ok().and_then(rustix::process::Pid::from_raw) {
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                }
+            }
+            if left.is_empty() { Ok(()) } else { Err(left) }
+        })
+        .await;
+        // A group stays for as long as the kernel is at what ran in it.
+        eventually("the control groups go", async || {
+            let left = self.groups.iter().filter(|root| !remove_group(root));
+            let left: Vec<&PathBuf> = left.collect();
+            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+        })
+        .await;
+        assert_eq!(self.look().mounts, Vec::<String>::new());
+    }
+}
+
+/// Removes a control group with those below it; whether it is gone.
+fn remove_group(root: &Path) -> bool {
+    for group in fs::read_dir(root).into_iter().flatten().flatten() {
+        let _ = fs::remove_dir(group.path());
+    }
+    let _ = fs::remove_dir(root);
+    !root.exists()
 }
