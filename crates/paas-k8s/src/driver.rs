@@ -1,5 +1,6 @@
 //! Opens a cluster from a configuration.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,7 +65,8 @@ impl KubernetesDriver {
             |fault: Fault| Error::invalid(OPERATION, vec![fault]).with_context("cluster", &cluster.name);
         let config = read(&cluster.config).map_err(invalid)?;
         let access = access(&config, cluster.credentials.as_ref()).await.map_err(invalid)?;
-        let client = connect(access, self.limits.clone());
+        let limits = config.calls.clone().unwrap_or_default().over(self.limits.clone());
+        let client = connect(access, limits);
         Ok((client.map_err(|error| error.with_context("cluster", &cluster.name))?, config))
     }
 }
@@ -122,6 +124,32 @@ pub struct KubernetesConfig {
     /// The bounds of each environment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub space: Option<SpaceConfig>,
+    /// How patient the platform is with the API server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calls: Option<CallConfig>,
+}
+
+/// How patient the platform is with an API server; what is absent is as the driver's own limits are.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CallConfig {
+    /// How long one call may take, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub timeout_milliseconds: Option<NonZeroU64>,
+    /// How long a watch may be silent before it is opened anew, in milliseconds. The server sends a sign of life about every minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub watch_silence_milliseconds: Option<NonZeroU64>,
+}
+
+impl CallConfig {
+    fn over(&self, mut limits: CallLimits) -> CallLimits {
+        let time = |milliseconds: NonZeroU64| Duration::from_millis(milliseconds.get());
+        limits.timeout = self.timeout_milliseconds.map_or(limits.timeout, time);
+        limits.watch_silence = self.watch_silence_milliseconds.map_or(limits.watch_silence, time);
+        limits
+    }
 }
 
 /// The gateway that access points attach to.

@@ -154,8 +154,9 @@ where
                 };
                 repeat.then(|| asked_pause(response))
             }
-            _ if is_post => None,
-            _ => Some(None),
+            // Whoever waited for so long already is told: it tries again by itself, and says meanwhile what is the matter.
+            Err(_) => None,
+            Ok(Err(_)) => (!is_post).then_some(None),
         };
         // The server's own wish comes first, if it is one that can be granted.
         let wait = asked.map(|asked| asked.unwrap_or(pause)).filter(|wait| *wait <= limits.longest_pause);

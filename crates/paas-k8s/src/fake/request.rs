@@ -79,6 +79,7 @@ enum Term {
     Is(String, String),
     IsNot(String, String),
     In(String, Vec<String>),
+    NotIn(String, Vec<String>),
     Has(String),
     Lacks(String),
 }
@@ -103,6 +104,7 @@ impl Selector {
             Term::Is(key, value) => label(key) == Some(value),
             Term::IsNot(key, value) => label(key) != Some(value),
             Term::In(key, values) => label(key).is_some_and(|found| values.iter().any(|it| it == found)),
+            Term::NotIn(key, values) => label(key).is_none_or(|found| values.iter().all(|it| it != found)),
             Term::Has(key) => label(key).is_some(),
             Term::Lacks(key) => label(key).is_none(),
         });
@@ -131,9 +133,14 @@ fn terms(text: &str) -> Vec<Term> {
         let (term, after) = end.map_or((rest, ""), |(at, _)| (&rest[..at], &rest[at + 1..]));
         rest = after;
         let term = term.trim();
-        if let Some((key, values)) = term.split_once(" in ") {
+        let listed = |values: &str| -> Vec<String> {
             let values = values.trim_matches(|c| "() ".contains(c)).split(',');
-            terms.push(Term::In(key.trim().to_owned(), values.map(|it| it.trim().to_owned()).collect()));
+            values.map(|it| it.trim().to_owned()).collect()
+        };
+        if let Some((key, values)) = term.split_once(" in ") {
+            terms.push(Term::In(key.trim().to_owned(), listed(values)));
+        } else if let Some((key, values)) = term.split_once(" notin ") {
+            terms.push(Term::NotIn(key.trim().to_owned(), listed(values)));
         } else if let Some((key, value)) = term.split_once("!=") {
             terms.push(Term::IsNot(key.to_owned(), value.to_owned()));
         } else if let Some((key, value)) = term.split_once('=') {

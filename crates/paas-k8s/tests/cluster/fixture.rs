@@ -25,7 +25,7 @@ use paas_core::port::{
 };
 use paas_core::{AppEnv, Bytes, ClusterName, ComponentKey, Result, TrackKey};
 use paas_k8s::client::connect;
-use paas_k8s::kube::Config;
+use paas_k8s::kube::{Client, Config};
 use paas_k8s::kube::config::{KubeConfigOptions, Kubeconfig};
 use paas_k8s::{CallLimits, GatewayOptions, Installation, KubernetesCluster, KubernetesOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -70,6 +70,15 @@ impl Place {
         let image = cluster.shell_image()?;
         let (name, digest) = image.split_once('@').context("the image is not named by its digest")?;
         Ok(Self { image: (name.to_owned(), digest.to_owned()), cluster, gateway })
+    }
+
+    /// A client of its administrator.
+    pub(crate) async fn client(&self) -> Client {
+        let text = std::fs::read_to_string(&self.cluster.kubeconfig).expect("the kubeconfig");
+        let kubeconfig = Kubeconfig::from_yaml(&text).expect("a kubeconfig");
+        let chosen = KubeConfigOptions::default();
+        let config = Config::from_custom_kubeconfig(kubeconfig, &chosen).await.expect("credentials");
+        ok(connect(config, CallLimits::default()))
     }
 
     fn listener(&self, protocol: &str) -> Option<SocketAddr> {
@@ -206,11 +215,7 @@ impl Fixture {
 }
 
 async fn open(place: &Place, installation: &str) -> KubernetesCluster {
-    let text = std::fs::read_to_string(&place.cluster.kubeconfig).expect("the kubeconfig");
-    let kubeconfig = Kubeconfig::from_yaml(&text).expect("a kubeconfig");
-    let chosen = KubeConfigOptions::default();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &chosen).await.expect("credentials");
-    let client = ok(connect(config, CallLimits::default()));
+    let client = place.client().await;
     let installation = Installation::new(installation, "paas-test.example.org").expect("it is valid");
     let Gateway { namespace, name, .. } = &place.gateway;
     let options = KubernetesOptions::new(installation, ClusterName::local())

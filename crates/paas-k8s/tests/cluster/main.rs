@@ -5,7 +5,10 @@
 
 #![allow(clippy::unwrap_used)] // tests may panic
 
+#[path = "../support/contract.rs"]
+mod contract;
 mod fixture;
+mod on_contract;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     for promise in exec {
         trials.push(trial("exec", promise.name, move |it| (promise.check)(it)));
     }
+    trials.extend(on_contract::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

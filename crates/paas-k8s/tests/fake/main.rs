@@ -4,7 +4,10 @@
 
 mod behaviour;
 mod conformance;
+#[path = "../support/contract.rs"]
+mod contract;
 mod faults;
 mod fixture;
+mod on_contract;
 mod spaces;
 mod without_gateway;

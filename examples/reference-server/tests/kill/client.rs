@@ -12,6 +12,7 @@ use crate::process::{Killed, Process};
 pub const HERE: &str = "/orgs/shop/envs/prod/apps/app";
 
 /// Somebody with a token, in the course of several servers.
+#[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
     token: String,
@@ -29,6 +30,13 @@ impl Client {
         // A server that was killed leaves connections behind that nobody should try.
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).pool_max_idle_per_host(0);
         Self { http: http.build().unwrap(), token }
+    }
+
+    /// What the server at this address says of something, whatever it is.
+    pub async fn status(&self, api: &str, path: &str) -> Value {
+        let request = self.http.get(format!("{api}/api/v1{path}")).bearer_auth(&self.token);
+        let Ok(response) = request.send().await else { return Value::Null };
+        response.json().await.unwrap_or_default()
     }
 
     /// Asks the server once. Whoever has it killed gets no answer.

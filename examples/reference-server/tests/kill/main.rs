@@ -3,6 +3,9 @@
 //! machine, and on a Kubernetes cluster. The cluster is the API server in memory behind a proxy, or a real one when
 //! `PAAS_KILL_CLUSTER` asks for it.
 //!
+//! Two more things are done to it: its cluster is broken in every way that an API server can be (`faults`), and it is paused past
+//! its lease while another server takes over (`fencing`).
+//!
 //! This program is the server, too, with somebody beside it who kills it at a point that was agreed on; therefore it has a
 //! `main` of its own. The test is a client of it, as a user's would be: it sends its request again, under the same key,
 //! when the server is back. Nothing else is done about the kill, and the end must be that of an undisturbed run.
@@ -11,6 +14,8 @@
 
 mod client;
 mod end;
+mod faults;
+mod fencing;
 mod gate;
 mod killer;
 mod plan;
@@ -45,5 +50,7 @@ fn main() -> ExitCode {
     if std::env::var_os(world::CLUSTER_VARIABLE).is_some() {
         trials.push(trial("a_server_killed_at_any_point_on_a_real_cluster_ends_the_same", Place::Cluster));
     }
+    trials.extend(faults::trials());
+    trials.extend(fencing::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }

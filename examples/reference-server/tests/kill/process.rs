@@ -1,10 +1,11 @@
 //! A process of the server, from its start to its end by the killer.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use paas_core::port::Document;
+use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
@@ -12,8 +13,17 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::killer::Order;
-use crate::serve::{ANSWER, Question, WORD};
+use crate::serve::{ANSWER, KEYS, Question, STORE, WORD};
 use crate::world::{PATIENCE, eventually};
+
+/// A store that several servers share.
+#[derive(Debug, Clone)]
+pub struct SharedStore {
+    /// The database.
+    pub url: String,
+    /// The file with the keys.
+    pub keys: PathBuf,
+}
 
 /// A server that runs, or that was killed and is not known to be yet.
 pub struct Process {
@@ -32,9 +42,11 @@ pub struct Killed;
 
 impl Process {
     /// Starts a server on a backend in `home`, where it keeps everything in `data`, and waits until it serves.
-    pub async fn start(home: &Path, backend: &str) -> Self {
+    pub async fn start(home: &Path, backend: &str, shared: Option<&SharedStore>) -> Self {
         let log = std::fs::File::options().create(true).append(true).open(home.join("log")).unwrap();
+        let shared = shared.map(|it| [(STORE, it.url.clone()), (KEYS, it.keys.to_string_lossy().into_owned())]);
         let mut child = Command::new("/proc/self/exe")
+            .envs(shared.into_iter().flatten())
             .arg(WORD)
             .args([home.join("data"), home.join("journal")])
             .arg(backend)
@@ -94,6 +106,12 @@ impl Process {
             }
         };
         timeout(PATIENCE, answer).await.expect("the server answers or is gone")
+    }
+
+    /// Stops it as a machine does that is paused, or lets it go on.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
     }
 
     /// Waits for its end.

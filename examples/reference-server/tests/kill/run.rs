@@ -59,7 +59,7 @@ pub fn every_point(place: Place) -> Result<(), Failed> {
 }
 
 /// The images, where nodes of the place find them.
-fn images(place: Place, folder: &Path) -> Result<Images, Failed> {
+pub fn images(place: Place, folder: &Path) -> Result<Images, Failed> {
     if place == Place::Fake {
         return Ok(Images { repository: "registry.example/shop".to_owned(), volumes: true });
     }
@@ -136,7 +136,7 @@ fn live(place: Place, images: &Images, plan: &Mutex<Plan>, worker: Option<usize>
 }
 
 /// Tells a story and answers its end.
-async fn tell(
+pub async fn tell(
     world: &mut World,
     story: Story,
     images: &Images,
@@ -162,7 +162,7 @@ async fn tell(
 }
 
 /// Asks and waits for the end, which must be the expected one.
-async fn carry_on(
+pub async fn carry_on(
     world: &mut World,
     story: Story,
     images: &Images,
@@ -173,7 +173,7 @@ async fn carry_on(
     let server = world.server.as_ref().expect("it was started");
     let answer = world.client.ask(server, method, &path, Some(&key), body.as_ref()).await?;
     assert!(story.accepts(&answer), "{story}: {answer:?}");
-    let (begun, patience) = (Instant::now(), world.place.patience());
+    let (begun, patience) = (Instant::now(), world.patience);
     let (mut passed, mut quiet) = (0, Instant::now());
     loop {
         check_visit(world, story).await;

@@ -1,7 +1,7 @@
 //! This program as the server: with the killer around its ports, who takes orders on the standard input.
 
 use std::io::{BufRead as _, stdin};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -21,6 +21,10 @@ pub const MACHINE: &str = "machine";
 pub const FAKE: &str = "fake";
 /// The backend of real clusters.
 pub const CLUSTER: &str = "cluster";
+/// The variable with the URL of a store that servers share.
+pub const STORE: &str = "PAAS_KILL_STORE";
+/// The variable with the file of the keys that they share.
+pub const KEYS: &str = "PAAS_KILL_KEYS";
 /// What answers on the standard output begin with.
 pub const ANSWER: &str = "@ ";
 
@@ -43,6 +47,8 @@ pub fn main(directory: &Path, journal: &Path, backend: &str) -> ExitCode {
     if backend != MACHINE {
         arguments.backend = Backend::None;
     }
+    arguments.store = std::env::var(STORE).ok();
+    arguments.key_file = std::env::var_os(KEYS).map(PathBuf::from);
     let in_memory = backend == FAKE;
     Server::new(arguments)
         .with_registry(move |registry| if in_memory { Arc::new(Images::any()) } else { registry })

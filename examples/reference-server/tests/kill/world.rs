@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::client::{Client, HERE};
 use crate::killer::{self, Order};
 use crate::point::{Names, Point};
-use crate::process::{PERIOD, Process};
+use crate::process::{PERIOD, Process, SharedStore};
 use crate::serve::{CLUSTER, FAKE, MACHINE};
 use crate::story::Images;
 
@@ -62,8 +62,8 @@ impl Place {
         }
     }
 
-    /// How long a story may take.
-    pub fn patience(self) -> Duration {
+    /// How long a story usually may take.
+    fn patience(self) -> Duration {
         if self == Self::Cluster { PATIENCE * 6 } else { PATIENCE }
     }
 
@@ -89,6 +89,22 @@ pub struct Seen {
     pub objects: Vec<String>,
 }
 
+/// Somebody who visits the application by the gateway, which stays.
+#[derive(Clone)]
+pub struct Visitor {
+    client: Client,
+    gateway: String,
+    domain: String,
+    versions: BTreeMap<String, String>,
+}
+
+impl Visitor {
+    /// What the application says.
+    pub async fn visit(&self) -> String {
+        self.client.visit(&self.gateway, &self.domain, &self.versions).await
+    }
+}
+
 enum Runs {
     OnMachine(OnMachine),
     OnCluster(Box<OnCluster>),
@@ -97,14 +113,16 @@ enum Runs {
 /// A server's directory with everything that comes of it.
 pub struct World {
     pub place: Place,
+    /// How long a story may take.
+    pub patience: Duration,
     home: TempDir,
     /// The server, if it runs.
     pub server: Option<Process>,
     /// The user.
     pub client: Client,
-    /// The address of the gateway, which stays.
-    gateway: String,
+    visitor: Visitor,
     runs: Runs,
+    shared: Option<SharedStore>,
     /// The points that the server has passed in the present story, until it was killed or to the end.
     pub passed: Vec<Point>,
     /// Whether it was killed in the present story.
@@ -113,18 +131,38 @@ pub struct World {
     pub names: BTreeMap<String, String>,
 }
 
+/// How a world differs from the usual one.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// How long a call to the cluster may take, in milliseconds.
+    pub call_timeout: Option<u64>,
+    /// How long a story may take.
+    pub patience: Option<Duration>,
+    /// A store that servers share, instead of one in the server's directory.
+    pub shared: Option<SharedStore>,
+}
+
 impl World {
     /// A new one, with an application that has a secret and no release.
     pub async fn new(place: Place, images: &Images) -> Self {
+        Self::with(place, images, Setup::default()).await
+    }
+
+    /// One that differs from the usual one.
+    pub async fn with(place: Place, images: &Images, setup: Setup) -> Self {
         let home = tempfile::Builder::new().prefix("paas-kill-").tempdir().unwrap();
-        let mut server = Process::start(home.path(), place.backend()).await;
+        let mut server = Process::start(home.path(), place.backend(), setup.shared.as_ref()).await;
         let client = Client::new(server.token().await);
         let mut env = json!({ "name": "prod" });
         let runs = if place == Place::Machine {
             Runs::OnMachine(OnMachine::new(home.path()))
         } else {
             let cluster = OnCluster::new(place, &home.path().join("journal"), images).await;
-            client.change(&server, Method::POST, "/clusters", &cluster.declaration()).await;
+            let mut declared = cluster.declaration();
+            if let Some(timeout) = setup.call_timeout {
+                declared["config"]["calls"] = json!({ "timeout_milliseconds": timeout });
+            }
+            client.change(&server, Method::POST, "/clusters", &declared).await;
             env["targets"] = json!([{ "cluster": "k8s" }]);
             Runs::OnCluster(Box::new(cluster))
         };
@@ -134,17 +172,24 @@ impl World {
         client
             .change(&server, Method::PUT, &format!("{HERE}/secrets/KEY"), &json!({ "text": "hunter2" }))
             .await;
-        let gateway = match &runs {
-            Runs::OnMachine(_) => server.gateway.clone().expect("a machine has a gateway"),
-            Runs::OnCluster(cluster) => cluster.gateway().to_owned(),
+        let (gateway, domain, versions) = match &runs {
+            Runs::OnMachine(_) => {
+                let gateway = server.gateway.clone().expect("a machine has a gateway");
+                (gateway, "localhost".to_owned(), BTreeMap::new())
+            }
+            Runs::OnCluster(cluster) => {
+                (cluster.gateway().to_owned(), cluster.domain().to_owned(), cluster.versions().clone())
+            }
         };
         Self {
             place,
-            gateway,
+            patience: setup.patience.unwrap_or(place.patience()),
+            visitor: Visitor { client: client.clone(), gateway, domain, versions },
             home,
             server: Some(server),
             client,
             runs,
+            shared: setup.shared,
             passed: Vec::new(),
             killed: false,
             names: BTreeMap::new(),
@@ -179,9 +224,9 @@ impl World {
 
     /// Starts the server anew, which finds everything where it was.
     pub async fn start_again(&mut self) {
-        let server = Process::start(self.home.path(), self.place.backend()).await;
+        let server = Process::start(self.home.path(), self.place.backend(), self.shared.as_ref()).await;
         if let Some(gateway) = &server.gateway {
-            assert_eq!(*gateway, self.gateway, "the gateway is found");
+            assert_eq!(*gateway, self.visitor.gateway, "the gateway is found");
         }
         self.server = Some(server);
     }
@@ -198,12 +243,12 @@ impl World {
 
     /// What the application says to a visitor.
     pub async fn visit(&self) -> String {
-        match &self.runs {
-            Runs::OnMachine(_) => self.client.visit(&self.gateway, "localhost", &BTreeMap::new()).await,
-            Runs::OnCluster(cluster) => {
-                self.client.visit(&self.gateway, cluster.domain(), cluster.versions()).await
-            }
-        }
+        self.visitor.visit().await
+    }
+
+    /// Somebody who visits the application whatever becomes of the server.
+    pub fn visitor(&self) -> Visitor {
+        self.visitor.clone()
     }
 
     /// Looks at what was made, and what there is.
@@ -212,6 +257,14 @@ impl World {
         match &mut self.runs {
             Runs::OnMachine(machine) => machine.seen(),
             Runs::OnCluster(cluster) => cluster.seen(&names).await,
+        }
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> &OnCluster {
+        match &self.runs {
+            Runs::OnMachine(_) => panic!("this world has no cluster"),
+            Runs::OnCluster(cluster) => cluster,
         }
     }
 

@@ -39,7 +39,7 @@ const DOMAIN: &str = "paas.local";
 
 /// A cluster for one server.
 pub struct OnCluster {
-    proxy: Proxy,
+    proxy: Arc<Proxy>,
     gate: Arc<ApiGate>,
     upstream: Client,
     /// Where the cluster's own gateway listens.
@@ -83,7 +83,7 @@ impl OnCluster {
         let mut config = config;
         config.default_retry = false;
         let upstream = Client::try_from(config).unwrap();
-        let proxy = Proxy::start(upstream.clone()).await.unwrap();
+        let proxy = Arc::new(Proxy::start(upstream.clone()).await.unwrap());
         let gate = ApiGate::new(journal);
         proxy.set_gate(Some(gate.clone()));
         // Servers that share a Gateway must not share hosts.
@@ -124,6 +124,23 @@ impl OnCluster {
         }
         json!({ "name": "k8s", "kind": "kubernetes", "config": config,
                 "credentials": kubeconfig(self.proxy.address()) })
+    }
+
+    /// What lies between the server and the cluster.
+    pub fn proxy(&self) -> Arc<Proxy> {
+        Arc::clone(&self.proxy)
+    }
+
+    /// Every object of the application, by its identity.
+    pub async fn objects(&self) -> BTreeMap<String, Value> {
+        let mut found = BTreeMap::new();
+        for [group, version, kind, plural] in KINDS {
+            for object in self.list(group, version, kind, plural).await {
+                let uid = object.metadata.uid.clone().unwrap_or_default();
+                found.insert(uid, serde_json::to_value(&object).unwrap());
+            }
+        }
+        found
     }
 
     /// Where requests for applications go.
@@ -197,7 +214,8 @@ impl OnCluster {
         let found = api.list(&ours).await.unwrap().items;
         // On a real cluster there are those of other servers, whose spaces have other names.
         let is_ours = |object: &DynamicObject| {
-            object.metadata.namespace.as_ref().is_some_and(|space| self.spaces.contains(space))
+            let space = object.metadata.namespace.as_ref();
+            !self.baseline || space.is_some_and(|space| self.spaces.contains(space))
         };
         found.into_iter().filter(is_ours).collect()
     }
