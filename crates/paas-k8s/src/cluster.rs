@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource};
 use paas_core::port::{ClusterPorts, Epoch, SecretSource};
 use paas_core::{EnvRef, Error, ErrorKind, Result, TrackKey};
@@ -120,6 +120,12 @@ impl KubernetesCluster {
     pub fn client(&self) -> &Client {
         &self.shared.client
     }
+}
+
+/// Deletes what was looked at and nothing that somebody made or changed since.
+pub(crate) fn exactly(meta: ObjectMeta) -> DeleteParams {
+    let looked_at = Preconditions { resource_version: meta.resource_version, uid: meta.uid };
+    DeleteParams::default().preconditions(looked_at)
 }
 
 async fn find_features(client: &Client) -> Result<Features> {

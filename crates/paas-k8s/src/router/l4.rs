@@ -5,12 +5,12 @@
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::ListParams;
 use paas_core::{AppEnv, Result};
 
 use super::places::bindings_of;
-use crate::cluster::Shared;
-use crate::error::{failed, is_missing};
+use crate::cluster::{Shared, exactly};
+use crate::error::{failed, is_conflict, is_missing};
 use crate::scheme::{component_name, keys, roles, routes_name};
 
 const OPERATION: &str = "write an application's access points";
@@ -67,8 +67,9 @@ impl Shared {
         }
         for old in found.iter().filter(|old| !wanted.iter().any(|it| it.metadata.name == old.metadata.name)) {
             let name = old.metadata.name.clone().unwrap_or_default();
-            match services.delete(&name, &DeleteParams::default()).await {
-                Err(refused) if !is_missing(&refused) => return Err(error(refused)),
+            match services.delete(&name, &exactly(old.metadata.clone())).await {
+                // Who changed it since looks, too.
+                Err(refused) if !is_missing(&refused) && !is_conflict(&refused) => return Err(error(refused)),
                 _ => {}
             }
         }

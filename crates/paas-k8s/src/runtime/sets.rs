@@ -16,7 +16,7 @@ use super::ATTEMPTS;
 use super::objects::gone;
 use super::observe::{Standing, standing};
 use crate::build::{SetObjects, check, owner, record};
-use crate::cluster::Shared;
+use crate::cluster::{Shared, exactly};
 use crate::error::{failed, foreign, is_conflict, is_missing, is_there};
 use crate::scheme::{component_name, keys, roles, set_name};
 
@@ -151,7 +151,7 @@ impl Shared {
             && self.installation().owns(&found.metadata)
         {
             self.fence(OPERATION, &found.metadata, epoch)?;
-            gone(services.delete(&service, &DeleteParams::default()).await.map(drop)).map_err(error)?;
+            gone(services.delete(&service, &exactly(found.metadata)).await.map(drop)).map_err(error)?;
         }
         let claims: Api<PersistentVolumeClaim> = self.api(&namespace);
         let selector = self.track_selector(track, roles::VOLUME);
@@ -161,8 +161,8 @@ impl Shared {
             Err(refused) => return Err(error(refused)),
         };
         for claim in found.items {
-            let name = claim.metadata.name.unwrap_or_default();
-            gone(claims.delete(&name, &DeleteParams::default()).await.map(drop)).map_err(error)?;
+            let name = claim.metadata.name.clone().unwrap_or_default();
+            gone(claims.delete(&name, &exactly(claim.metadata)).await.map(drop)).map_err(error)?;
         }
         Ok(())
     }
