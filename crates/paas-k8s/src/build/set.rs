@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use paas_core::port::{Epoch, SetSpec};
 
 use super::pod::Purpose;
-use super::{Builder, Inputs, config, matching, metadata, needs_objects, record, service, space};
+use super::{Builder, Inputs, config, matching, metadata, record, service, space};
 use crate::scheme::{keys, roles, set_name, volume_name};
 
 /// Everything that a set is made of. The others are owned by the deployment and go with it; volumes stay.
@@ -28,8 +28,6 @@ pub(crate) struct SetObjects {
     pub(crate) budget: PodDisruptionBudget,
     pub(crate) policy: Option<NetworkPolicy>,
     pub(crate) claims: Vec<PersistentVolumeClaim>,
-    /// Whether the deployment begins with no instances, because they could not start without the other objects.
-    pub(crate) staged: bool,
 }
 
 impl Builder<'_> {
@@ -42,7 +40,6 @@ impl Builder<'_> {
         // Immutable objects of another making may still be there, so each making has its own.
         let object = format!("{name}-{incarnation}");
         let labels = |role: &str| self.labels(installation.set_labels(&spec.key), &spec.labels, role);
-        let staged = needs_objects(&spec.template, &BTreeMap::new()) || !spec.template.volumes.is_empty();
 
         let mut annotations = self.remarks(&spec.labels);
         annotations.extend([self.epoch(epoch), (self.key(keys::INCARNATION), incarnation.to_owned())]);
@@ -64,7 +61,8 @@ impl Builder<'_> {
                 ..metadata(&namespace, &name, labels(roles::SET))
             },
             spec: Some(DeploymentSpec {
-                replicas: Some(if staged { 0 } else { i32::try_from(spec.count).unwrap_or(i32::MAX) }),
+                // Instances come when everything else is there: a making that was cut off shows, and is gone on with.
+                replicas: Some(0),
                 selector: matching(installation.set_selector(&spec.key)),
                 // The platform's own strategies replace instances; a set's template never changes.
                 revision_history_limit: Some(0),
@@ -112,7 +110,6 @@ impl Builder<'_> {
             },
             policy,
             claims: self.claims(spec),
-            staged,
         }
     }
 

@@ -10,6 +10,7 @@ use paas_core::model::RevisionId;
 use paas_core::port::{InstancePhase, SetObservation, TrackObservation};
 use paas_core::{Result, TrackKey};
 
+use super::sets::desired;
 use super::{failure, instance};
 use crate::cluster::Shared;
 use crate::error::{failed, is_missing};
@@ -122,7 +123,7 @@ impl Shared {
         mut pods: Vec<&Pod>,
     ) -> SetObservation {
         pods.sort_by_key(|pod| age(pod));
-        let desired = deployment.map_or(0, |deployment| self.desired(deployment));
+        let desired = deployment.map_or(0, desired);
         let divided = standing(self, deployment, pods.iter().copied(), desired);
         let going: BTreeSet<&str> =
             divided.going.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();

@@ -110,7 +110,9 @@ impl Shared {
     }
 
     pub(super) async fn observe_run(&self, id: &InstanceId) -> Result<Option<RunObservation>> {
-        Ok(find_run(self, "observe a run", id).await?.map(|found| observe(&found)))
+        let found = find_run(self, "observe a run", id).await?;
+        // One whose making was cut off is not there yet: whoever starts it again goes on with it.
+        Ok(found.filter(|found| !is_suspended(&found.job)).map(|found| observe(&found)))
     }
 
     pub(super) async fn remove_run(&self, epoch: Epoch, id: &InstanceId) -> Result<()> {

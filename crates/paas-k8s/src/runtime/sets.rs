@@ -81,7 +81,14 @@ impl Shared {
             };
             self.is_ours(OPERATION, "Deployment", &existing.metadata)?;
             self.fence(OPERATION, &existing.metadata, epoch)?;
-            let now = self.desired(&existing);
+            // Scaling would not make what it lacks; whoever is told so ensures it again.
+            if self.is_preparing(&existing.metadata) {
+                return Err(Error::new(ErrorKind::NotFound, OPERATION)
+                    .with_context("set", key)
+                    .with_source("its making was cut off")
+                    .with_remedy("Ensure the set again."));
+            }
+            let now = desired(&existing);
             if now == count {
                 if self.raise_epoch(OPERATION, &api, &existing.metadata, epoch).await? {
                     return Ok(());
@@ -91,16 +98,8 @@ impl Shared {
             if count < now {
                 self.condemn(OPERATION, key, &existing, count).await?;
             }
-            let preparing = self.is_preparing(&existing.metadata);
-            let staged = existing.spec.as_ref().and_then(|spec| spec.replicas) == Some(0);
             let mut patch = self.change(&existing.metadata, epoch);
-            if preparing {
-                patch["metadata"]["annotations"][self.installation().key(keys::PREPARING)] =
-                    json!(count.to_string());
-            }
-            if !(preparing && staged) {
-                patch["spec"] = json!({ "replicas": count });
-            }
+            patch["spec"] = json!({ "replicas": count });
             match api.patch(&name, &self.merging(), &Patch::Merge(&patch)).await {
                 Ok(_) => return Ok(()),
                 Err(refused) if is_conflict(&refused) || is_missing(&refused) => {}
@@ -191,14 +190,6 @@ impl Shared {
         self.installation().annotation(meta, keys::PREPARING).is_some()
     }
 
-    /// How many instances a set shall have.
-    pub(super) fn desired(&self, deployment: &Deployment) -> u32 {
-        let preparing = self.installation().annotation(&deployment.metadata, keys::PREPARING);
-        let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-        let declared = u32::try_from(replicas).unwrap_or_default();
-        preparing.and_then(|count| count.parse().ok()).unwrap_or(declared)
-    }
-
     /// A patch of the version that was looked at, with the caller's epoch.
     fn change(&self, meta: &ObjectMeta, epoch: Epoch) -> serde_json::Value {
         json!({ "metadata": {
@@ -252,7 +243,7 @@ impl Shared {
         objects: SetObjects,
     ) -> Result<bool> {
         let owners = owner(deployment);
-        let SetObjects { service, config_map, secret, budget, policy, claims, staged, .. } = objects;
+        let SetObjects { service, config_map, secret, budget, policy, claims, .. } = objects;
         for claim in claims {
             self.make(operation, claim, None).await?;
         }
@@ -275,10 +266,10 @@ impl Shared {
         }
         self.fence(operation, &now.metadata, epoch)?;
         let mut patch = self.change(&now.metadata, epoch);
-        patch["metadata"]["annotations"][self.installation().key(keys::PREPARING)] = json!(null);
-        if staged && self.is_preparing(&now.metadata) {
-            patch["spec"] = json!({ "replicas": self.desired(&now) });
+        if let Some(count) = self.installation().annotation(&now.metadata, keys::PREPARING) {
+            patch["spec"] = json!({ "replicas": count.parse().unwrap_or(spec.count) });
         }
+        patch["metadata"]["annotations"][self.installation().key(keys::PREPARING)] = json!(null);
         match api.patch(&name, &self.merging(), &Patch::Merge(&patch)).await {
             Ok(_) => Ok(true),
             Err(refused) if is_conflict(&refused) || is_missing(&refused) => Ok(false),
@@ -326,6 +317,12 @@ impl Shared {
         }
         Ok(())
     }
+}
+
+/// How many instances a set shall have; none as long as it is being made.
+pub(super) fn desired(deployment: &Deployment) -> u32 {
+    let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    u32::try_from(replicas).unwrap_or_default()
 }
 
 pub(super) fn contended(operation: &'static str) -> Error {
