@@ -67,7 +67,8 @@ impl OnCluster {
                 let cluster = real().unwrap();
                 let gateway = cluster.gateway.as_ref().expect("the cluster has a Gateway");
                 let kubeconfig = Kubeconfig::read_from(&cluster.kubeconfig).unwrap();
-                let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default());
+                let chosen = KubeConfigOptions::default();
+                let config = Config::from_custom_kubeconfig(kubeconfig, &chosen);
                 let address = SocketAddr::new(gateway.address, 80).to_string();
                 (config.await.unwrap(), None, address, (gateway.namespace.clone(), gateway.name.clone()))
             }
