@@ -116,7 +116,10 @@ impl Call {
 
 fn verb(parts: &Parts, resource: &str, is_named: bool, subresource: Option<&str>) -> Verb {
     // A review is a question, though it is asked by POST.
-    if resource.is_empty() || resource.ends_with("reviews") || matches!(subresource, Some("log" | "exec" | "attach" | "portforward")) {
+    if resource.is_empty()
+        || resource.ends_with("reviews")
+        || matches!(subresource, Some("log" | "exec" | "attach" | "portforward"))
+    {
         return Verb::Other;
     }
     let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());

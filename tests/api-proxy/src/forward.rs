@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
 use http::request::Parts;
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -180,7 +180,9 @@ async fn upgrade(shared: &Arc<Shared>, mut request: Request<Incoming>) -> Answer
     match shared.lock().rules.strike(&call) {
         None | Some(Fault::Stale) => {}
         Some(Fault::Expired) => return Ok(refuse(StatusCode::GONE, "Expired")),
-        Some(Fault::TooManyRequests(_)) => return Ok(refuse(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests")),
+        Some(Fault::TooManyRequests(_)) => {
+            return Ok(refuse(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"));
+        }
         Some(Fault::ErrorAfterCommit) => {
             return Ok(refuse(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"));
         }

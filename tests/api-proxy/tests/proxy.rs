@@ -142,7 +142,11 @@ async fn what_was_sent_arrives_though_its_client_is_gone() {
     gate.let_go.notify_one();
     let arrived = async { while count(&place.direct).await == 0 {} };
     tokio::time::timeout(Duration::from_secs(10), arrived).await.unwrap();
-    let answered = async { while gate.seen.lock().unwrap().len() < 2 { tokio::task::yield_now().await } };
+    let answered = async {
+        while gate.seen.lock().unwrap().len() < 2 {
+            tokio::task::yield_now().await
+        }
+    };
     tokio::time::timeout(Duration::from_secs(10), answered).await.unwrap();
     assert_eq!(*gate.seen.lock().unwrap(), ["before create configmaps a", "after create configmaps a: 201"]);
 }

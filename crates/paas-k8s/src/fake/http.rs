@@ -119,10 +119,7 @@ async fn serve_api(cluster: FakeCluster, stream: TcpStream) {
     drop(server.with_upgrades().await); // a client that is gone, or a fault that cuts the connection
 }
 
-async fn answer(
-    cluster: FakeCluster,
-    request: Request<Incoming>,
-) -> Result<Response<AnswerBody>, BoxError> {
+async fn answer(cluster: FakeCluster, request: Request<Incoming>) -> Result<Response<AnswerBody>, BoxError> {
     if request.headers().contains_key(header::UPGRADE) {
         return Ok(exec::upgrade(cluster.inner, request));
     }
@@ -161,9 +158,7 @@ fn visit(cluster: &FakeCluster, request: &Request<Incoming>) -> Response<Full<By
     let mut response = match (variable, value) {
         (Some(_), Some(value)) => respond(200, value),
         (Some(name), None) => respond(404, format!("no variable {name}")),
-        (None, _) => {
-            respond(200, json!({ "pod": &pod, "labels": labels, "image": &image }).to_string())
-        }
+        (None, _) => respond(200, json!({ "pod": &pod, "labels": labels, "image": &image }).to_string()),
     };
     for (name, value) in [("x-pod", pod), ("x-image", image)] {
         if let Ok(value) = value.parse() {

@@ -69,7 +69,9 @@ impl Shared {
             let name = old.metadata.name.clone().unwrap_or_default();
             match services.delete(&name, &exactly(old.metadata.clone())).await {
                 // Who changed it since looks, too.
-                Err(refused) if !is_missing(&refused) && !is_conflict(&refused) => return Err(error(refused)),
+                Err(refused) if !is_missing(&refused) && !is_conflict(&refused) => {
+                    return Err(error(refused));
+                }
                 _ => {}
             }
         }

@@ -25,8 +25,8 @@ use paas_core::port::{
 };
 use paas_core::{AppEnv, Bytes, ClusterName, ComponentKey, Result, TrackKey};
 use paas_k8s::client::connect;
-use paas_k8s::kube::{Client, Config};
 use paas_k8s::kube::config::{KubeConfigOptions, Kubeconfig};
+use paas_k8s::kube::{Client, Config};
 use paas_k8s::{CallLimits, GatewayOptions, Installation, KubernetesCluster, KubernetesOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

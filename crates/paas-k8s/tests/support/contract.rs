@@ -70,7 +70,9 @@ fn map(name: &str, data: &str) -> ConfigMap {
 }
 
 fn applied(name: &str, data: Value) -> Patch<Value> {
-    Patch::Apply(json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name }, "data": data }))
+    Patch::Apply(
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name }, "data": data }),
+    )
 }
 
 fn version(object: &ConfigMap) -> String {

@@ -42,14 +42,14 @@ fn breakages() -> Vec<Breakage> {
     vec![
         Breakage { told: true, ..one("refuses_connections", Selection::all(), Fault::Refused) },
         Breakage { told: true, ..one("does_not_answer", Selection::all(), Fault::Hangs) },
-        Breakage {
-            told: true,
-            ..one("asks_for_pauses", Selection::all(), Fault::TooManyRequests(1))
-        },
+        Breakage { told: true, ..one("asks_for_pauses", Selection::all(), Fault::TooManyRequests(1)) },
         one("fails_after_each_commit", Selection::writes(), Fault::ErrorAfterCommit),
         one("is_cut_off_after_each_commit", Selection::writes(), Fault::CutAfterCommit),
         Breakage { cuts: true, ..one("drops_watches", Selection::of([]).on(["nothing"]), Fault::Refused) },
-        Breakage { cuts: true, ..one("has_forgotten_versions", Selection::of([Verb::Watch]), Fault::Expired) },
+        Breakage {
+            cuts: true,
+            ..one("has_forgotten_versions", Selection::of([Verb::Watch]), Fault::Expired)
+        },
         one("is_behind", reads(), Fault::Stale),
     ]
 }
@@ -153,6 +153,7 @@ async fn disturb(proxy: &Arc<Proxy>, client: Client, server: String, breakage: &
 
 /// Whether a status says what cannot be known and since when.
 fn tells(status: &Value) -> bool {
-    let reasons: Vec<&str> = status["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let reasons: Vec<&str> =
+        status["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     reasons.iter().any(|reason| reason.contains("since ") && reason.contains("out of date"))
 }

@@ -21,7 +21,7 @@ use crate::process::{Process, SharedStore};
 use crate::run::images;
 use crate::serve::FAKE;
 use crate::story::Story;
-use crate::world::{Place, Setup, World, eventually};
+use crate::world::{PATIENCE, Place, Setup, World, within};
 
 /// The writes before which the first server is paused: the first of each in a release.
 const POINTS: [(Verb, &str); 4] = [
@@ -30,6 +30,9 @@ const POINTS: [(Verb, &str); 4] = [
     (Verb::Apply, "httproutes"),
     (Verb::Delete, "deployments"),
 ];
+
+/// How long anything may take: the lease has to end first, and four stories are told at a time.
+const LONG: Duration = PATIENCE.saturating_mul(4);
 
 /// The trials of this module.
 pub fn trials() -> Vec<Trial> {
@@ -101,12 +104,17 @@ async fn paused_before(point: (Verb, &'static str), url: String) {
         assert!(story.accepts(&answer), "{story}: {answer:?}");
     };
     let until = async |server: &Process, what: &str, number: u64, web: u64| {
-        eventually(what, async || {
+        within(LONG, what, async || {
             let status = world.client.read(server, HERE).await.unwrap();
             let ready = status["components"][0]["ready"] == web && status["components"][0]["desired"] == web;
             let ended = status["rollout"].is_null() || status["rollout"]["state"] == "committed";
             let current = status["state"] == "running" && status["current"]["number"] == number;
-            if ready && ended && current { Ok(()) } else { Err(status) }
+            // Nothing is left to be done when each component has one version only.
+            let tracks =
+                status["components"].as_array().into_iter().flatten().flat_map(|it| it["tracks"].as_array());
+            let only =
+                tracks.flatten().all(|track| track["versions"].as_array().is_some_and(|all| all.len() == 1));
+            if ready && ended && current && only { Ok(()) } else { Err(status) }
         })
         .await;
     };
@@ -116,26 +124,26 @@ async fn paused_before(point: (Verb, &'static str), url: String) {
     let hold = Arc::new(Hold { kind: point, held: Mutex::default(), let_go: Notify::new() });
     proxy.set_gate(Some(hold.clone()));
     ask(&first, Story::Release).await;
-    eventually("the write is held", async || hold.held.lock().unwrap().clone().ok_or("not yet")).await;
+    within(LONG, "the write is held", async || hold.held.lock().unwrap().clone().ok_or("not yet")).await;
     first.signal(Signal::STOP);
 
     until(second, "the second server ends the release after the lease", 2, 2).await;
     ask(second, Story::Scale).await;
     until(second, "it scales", 2, 3).await;
     ask(second, Story::Rollback).await;
-    until(second, "it goes back", 3, 3).await;
+    until(second, "it goes back, with the count of the release", 3, 2).await;
     let done = settled(&world).await;
 
     proxy.take_writes();
     hold.let_go.notify_one();
     first.signal(Signal::CONT);
     let log = home.path().join("log");
-    eventually("the first server learns that it lost the lease", async || {
+    within(LONG, "the first server learns that it lost the lease", async || {
         let log = std::fs::read_to_string(&log).unwrap();
         if log.contains("the reconcilers stopped") { Ok(()) } else { Err(log) }
     })
     .await;
-    eventually("the delayed write arrives", async || {
+    within(LONG, "the delayed write arrives", async || {
         let held = hold.held.lock().unwrap().clone().unwrap();
         let arrived = proxy.take_writes();
         if arrived.iter().any(|(write, _)| *write == held) { Ok(arrived) } else { Err(arrived) }
@@ -143,19 +151,22 @@ async fn paused_before(point: (Verb, &'static str), url: String) {
     .await
     .iter()
     .for_each(|(write, status)| {
-        println!("{}, {write}: {status}", second.pid());
+        println!("paused before a {point:?}, woken: {write}: {status}");
         let may_succeed = point.0 == Verb::Create;
-        assert!(may_succeed || *status >= 400, "{write} of a server without a lease was answered with {status}");
+        assert!(
+            may_succeed || *status >= 400,
+            "{write} of a server without a lease was answered with {status}"
+        );
     });
     // One that was gone may have come again; the second server takes it away.
-    eventually("everything is as the second server left it", async || {
+    within(LONG, "everything is as the second server left it", async || {
         let answer = world.visit().await;
         assert_eq!(answer, "200 v1 hunter2");
         let now = settled(&world).await;
         if now == done { Ok(()) } else { Err(difference(&done, &now)) }
     })
     .await;
-    until(second, "the status is as it was", 3, 3).await;
+    until(second, "the status is as it was", 3, 2).await;
     first.kill().await;
     world.close().await;
 }
@@ -163,10 +174,11 @@ async fn paused_before(point: (Verb, &'static str), url: String) {
 /// Every object, when nothing goes any more.
 async fn settled(world: &World) -> Vec<(String, Value)> {
     let mut before = Vec::new();
-    eventually("nothing changes", async || {
+    within(LONG, "nothing changes", async || {
         tokio::time::sleep(Duration::from_millis(300)).await;
         let now: Vec<_> = world.cluster().objects().await.into_iter().collect();
-        let quiet = now == before && !now.iter().any(|(_, it)| !it["metadata"]["deletionTimestamp"].is_null());
+        let quiet =
+            now == before && !now.iter().any(|(_, it)| !it["metadata"]["deletionTimestamp"].is_null());
         before.clone_from(&now);
         if quiet { Ok(now) } else { Err("something changes") }
     })
@@ -174,8 +186,11 @@ async fn settled(world: &World) -> Vec<(String, Value)> {
 }
 
 fn difference(before: &[(String, Value)], after: &[(String, Value)]) -> Vec<String> {
-    let named = |(uid, it): &(String, Value)| json!([uid, it["kind"], it["metadata"]["name"], it["metadata"]["resourceVersion"]]);
-    let (before, after): (Vec<_>, Vec<_>) = (before.iter().map(named).collect(), after.iter().map(named).collect());
+    let named = |(uid, it): &(String, Value)| {
+        json!([uid, it["kind"], it["metadata"]["name"], it["metadata"]["resourceVersion"]])
+    };
+    let (before, after): (Vec<_>, Vec<_>) =
+        (before.iter().map(named).collect(), after.iter().map(named).collect());
     let gone = before.iter().filter(|it| !after.contains(it)).map(|it| format!("- {it}"));
     gone.chain(after.iter().filter(|it| !before.contains(it)).map(|it| format!("+ {it}"))).collect()
 }

@@ -44,7 +44,8 @@ fn main() -> ExitCode {
     let root = rustix::process::geteuid().is_root();
     let trial = |name: &str, place: Place| Trial::test(name, move || run::every_point(place));
     let mut trials = vec![
-        trial("a_server_killed_at_any_point_of_a_story_ends_the_same", Place::Machine).with_ignored_flag(!root),
+        trial("a_server_killed_at_any_point_of_a_story_ends_the_same", Place::Machine)
+            .with_ignored_flag(!root),
         trial("a_server_killed_at_any_point_on_kubernetes_ends_the_same", Place::Fake),
     ];
     if std::env::var_os(world::CLUSTER_VARIABLE).is_some() {

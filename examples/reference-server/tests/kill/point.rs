@@ -85,7 +85,11 @@ pub fn of_backend(call: &Call, names: &Names) -> String {
 /// What a write to a cluster does, in words.
 pub fn of_api(write: &ApiWrite, names: &Names) -> String {
     // The name of an environment's space is another one for each installation.
-    let name = if write.resource == "namespaces" { "of the environment".to_owned() } else { object(&write.name, names) };
+    let name = if write.resource == "namespaces" {
+        "of the environment".to_owned()
+    } else {
+        object(&write.name, names)
+    };
     let named = ApiWrite { name, ..write.clone() };
     format!("api {named}")
 }

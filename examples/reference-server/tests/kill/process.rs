@@ -44,7 +44,8 @@ impl Process {
     /// Starts a server on a backend in `home`, where it keeps everything in `data`, and waits until it serves.
     pub async fn start(home: &Path, backend: &str, shared: Option<&SharedStore>) -> Self {
         let log = std::fs::File::options().create(true).append(true).open(home.join("log")).unwrap();
-        let shared = shared.map(|it| [(STORE, it.url.clone()), (KEYS, it.keys.to_string_lossy().into_owned())]);
+        let shared =
+            shared.map(|it| [(STORE, it.url.clone()), (KEYS, it.keys.to_string_lossy().into_owned())]);
         let mut child = Command::new("/proc/self/exe")
             .envs(shared.into_iter().flatten())
             .arg(WORD)

@@ -32,9 +32,7 @@ impl Story {
         match self {
             Self::Deploy => (Method::POST, format!("{HERE}/releases"), Some(spec(1))),
             Self::Release => (Method::POST, format!("{HERE}/releases"), Some(spec(2))),
-            Self::Scale => {
-                (Method::PUT, format!("{HERE}/components/web/scale"), Some(json!({ "count": 3 })))
-            }
+            Self::Scale => (Method::PUT, format!("{HERE}/components/web/scale"), Some(json!({ "count": 3 }))),
             Self::Rollback => {
                 (Method::POST, format!("{HERE}/rollback"), Some(json!({ "to": { "number": 1 } })))
             }
@@ -45,8 +43,7 @@ impl Story {
     /// Whether the answer is what the user hopes for. After a deletion that is complete there is nothing to be deleted.
     pub fn accepts(self, answer: &Answer) -> bool {
         let hoped = if self == Self::Scale { StatusCode::OK } else { StatusCode::ACCEPTED };
-        answer.status == hoped
-            || (self == Self::Delete && answer.status == StatusCode::NOT_FOUND)
+        answer.status == hoped || (self == Self::Delete && answer.status == StatusCode::NOT_FOUND)
     }
 
     /// What the application may answer while the story goes on, if it was up before it.

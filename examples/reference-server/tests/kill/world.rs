@@ -28,13 +28,22 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const CLUSTER_VARIABLE: &str = "PAAS_KILL_CLUSTER";
 
 /// Asks until the answer is there or patience ends; then fails with what was waited for and what was seen last.
-pub async fn eventually<T, S: Debug>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, S>) -> T {
-    let end = Instant::now() + PATIENCE;
+pub async fn eventually<T, S: Debug>(what: &str, ask: impl AsyncFnMut() -> Result<T, S>) -> T {
+    within(PATIENCE, what, ask).await
+}
+
+/// The same with another patience.
+pub async fn within<T, S: Debug>(
+    patience: Duration,
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Result<T, S>,
+) -> T {
+    let end = Instant::now() + patience;
     loop {
         match ask().await {
             Ok(answer) => return answer,
             Err(seen) => {
-                assert!(Instant::now() < end, "waited {PATIENCE:?} for: {what}; last seen: {seen:#?}");
+                assert!(Instant::now() < end, "waited {patience:?} for: {what}; last seen: {seen:#?}");
             }
         }
         tokio::time::sleep(PERIOD).await;
