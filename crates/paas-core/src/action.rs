@@ -64,6 +64,7 @@ pub use stream::{ReadEvents, ReadLogs, UseExec};
 pub use work::Work;
 
 pub(crate) use deploy::render::secret_refs;
+pub(crate) use deploy::rollout::plan::on_cluster as plan_on_cluster;
 pub(crate) use perform::{AuditTrail, Call, Denials, perform};
 pub(crate) use route::merged as merged_routes;
 

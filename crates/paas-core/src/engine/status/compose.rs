@@ -369,6 +369,7 @@ fn conditions(services: &Services, at: &AppEnv) -> Vec<String> {
     let told = known.into_iter().map(|(subject, condition)| {
         let what = match subject {
             Subject::App(_) => String::new(),
+            Subject::Routes(_, cluster) => format!("access points on {cluster}: "),
             Subject::Track(track) => format!("{} on {}: ", track.component.component, track.cluster),
         };
         let stale = if condition.stale { "; what is shown may be out of date" } else { "" };
