@@ -48,6 +48,6 @@ pub use secrets::SecretResolver;
 pub use services::Services;
 pub use session::{EventAt, Outcome, Progress, Session};
 pub use status::{
-    AppState, AppStatus, ComponentStatus, InstanceStatus, RolloutStatus, RouteStatus, TrackStatus,
+    AppState, AppStatus, ClusterStatus, ComponentStatus, InstanceStatus, RolloutStatus, RouteStatus, TrackStatus,
     VersionStatus,
 };
