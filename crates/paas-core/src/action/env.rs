@@ -1,5 +1,7 @@
 //! Environments.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,7 +13,7 @@ use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::model::{
     ClusterOrder, Environment, OnClusterFailure, OnRunning, StrategySpec, Target, Validate as _,
 };
-use crate::name::{EnvName, EnvRef, OrgName};
+use crate::name::{ClusterName, EnvName, EnvRef, OrgName};
 use crate::port::{DocumentKey, ListOptions, Permission, Revision, Scope};
 use crate::tenancy::permissions;
 
@@ -49,6 +51,31 @@ impl NewEnv {
             on_cluster_failure: OnClusterFailure::default(),
             strategy: StrategySpec::default(),
         }
+    }
+}
+
+/// An environment, and where its clusters are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EnvInfo {
+    /// The environment.
+    #[serde(flatten)]
+    pub env: Environment,
+    /// The regions of its clusters, as far as they have one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub regions: BTreeMap<ClusterName, String>,
+}
+
+impl EnvInfo {
+    async fn of(work: &Work<'_>, env: Environment) -> Result<Self> {
+        let mut regions = BTreeMap::new();
+        for target in &env.targets {
+            let key = ClusterRecord::key_of(&target.cluster);
+            let record = work.collections().get::<ClusterRecord>(&key).await?;
+            if let Some(region) = record.and_then(|record| record.value.region) {
+                regions.insert(target.cluster.clone(), region);
+            }
+        }
+        Ok(Self { env, regions })
     }
 }
 
@@ -311,7 +338,7 @@ pub struct GetEnv {
 
 #[async_trait]
 impl Action for GetEnv {
-    type Output = Versioned<Environment>;
+    type Output = Versioned<EnvInfo>;
     const NAME: &'static str = "env.get";
     const EFFECT: Effect = Effect::Read;
 
@@ -329,7 +356,7 @@ impl Action for GetEnv {
 
     async fn run(&self, work: &mut Work<'_>) -> Result<Self::Output> {
         let env = work.env(&self.env).await?;
-        Ok(Versioned { value: env.value, revision: env.modified })
+        Ok(Versioned { value: EnvInfo::of(work, env.value).await?, revision: env.modified })
     }
 }
 
@@ -344,7 +371,7 @@ pub struct ListEnvs {
 
 #[async_trait]
 impl Action for ListEnvs {
-    type Output = ListPage<Versioned<Environment>>;
+    type Output = ListPage<Versioned<EnvInfo>>;
     const NAME: &'static str = "env.list";
     const EFFECT: Effect = Effect::Read;
 
@@ -365,9 +392,13 @@ impl Action for ListEnvs {
     }
 
     async fn run(&self, work: &mut Work<'_>) -> Result<Self::Output> {
-        work.visible_page::<Environment>(self.org.as_str(), &self.page, permissions::ENV_READ, |env| {
-            Scope::Env(EnvRef::new(env.org.clone(), env.name.clone()))
-        })
-        .await
+        let of = |env: &Environment| Scope::Env(EnvRef::new(env.org.clone(), env.name.clone()));
+        let found = work.visible_page(self.org.as_str(), &self.page, permissions::ENV_READ, of).await?;
+        let mut items = Vec::with_capacity(found.items.len());
+        for env in found.items {
+            let revision = env.revision;
+            items.push(Versioned { value: EnvInfo::of(work, env.value).await?, revision });
+        }
+        Ok(ListPage { items, next: found.next })
     }
 }

@@ -70,6 +70,11 @@ impl Draft {
         let live = self.scale(work, &base).await?;
         let (tracks, mut notes) = plan::tracks(work.services(), &at, number, &self, &base, &live)?;
         self.notes.append(&mut notes);
+        for component in self.version.spec.components.iter().filter(|it| it.kind != ComponentKind::Job) {
+            if let Some(count) = live.get(&component.name) {
+                self.notes.extend(scale::bounded(&at.component(component.name.clone()), *count, &base.env.targets));
+            }
+        }
         for (component, count) in &live {
             base.view.declare(component.clone(), *count);
         }

@@ -1,6 +1,6 @@
 //! The rollouts of an application in an environment with its tracks, as read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -26,6 +26,7 @@ pub struct RolloutView {
     targets: Vec<Target>,
     counts: BTreeMap<ComponentName, u32>,
     before: Coordinator,
+    former_before: BTreeMap<ClusterName, BTreeSet<ComponentName>>,
     states_before: BTreeMap<TrackKey, TrackState>,
     events: Vec<RolloutEvent>,
     wake_at: Option<Timestamp>,
@@ -66,6 +67,7 @@ impl RolloutView {
             .collect();
         Ok(Self {
             before: rollout.value.coordinator.clone(),
+            former_before: place.value.former.clone(),
             states_before: tracks.iter().map(|(key, it)| (key.clone(), it.value.state.clone())).collect(),
             place,
             rollout,
@@ -160,6 +162,8 @@ impl RolloutView {
         let targets = self.targets.clone();
         let gone = |cluster: &ClusterName| !targets.iter().any(|target| target.cluster == *cluster);
         for track in self.tracks.values_mut().filter(|track| gone(&track.value.state.track.cluster)) {
+            let TrackKey { component, cluster } = &track.value.state.track;
+            self.place.value.former.entry(cluster.clone()).or_default().insert(component.component.clone());
             apply(&mut track.value.state, &[Command::Detach { mode: Detach::Delete }], self.now);
         }
         let (state, events) = self.coordinator().without_clusters(gone);
@@ -339,6 +343,9 @@ impl RolloutView {
         }
         if !any {
             return Ok(Vec::new());
+        }
+        if self.place.value.former != self.former_before {
+            changes.update(&self.place)?;
         }
         changes.expect(self.rollout.unchanged());
         changes.expect(self.place.unchanged());
