@@ -8,6 +8,8 @@ mod decide;
 mod drive;
 mod progress;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
