@@ -183,6 +183,7 @@ impl<'t> Drive<'t> {
                             yields = true;
                             self.start(track, missing.holds(track));
                         }
+                        Progress::Unaware => self.give_up_orphan(track),
                         Progress::Forward => self.satisfy(track, &missing),
                         Progress::Waits => yields = true,
                         _ => {}
@@ -211,6 +212,17 @@ impl<'t> Drive<'t> {
                 let reason = AbortReason::Superseded(self.rollout.id.clone());
                 self.commands.push((key.clone(), Command::Abort { reason }));
             }
+        }
+    }
+
+    /// What brought a cluster to an earlier release by itself was given up when this rollout began; a track that it has left
+    /// under way goes back while its turn has not come, or never does.
+    fn give_up_orphan(&mut self, track: &RolloutTrack) {
+        let Some(state) = self.state(track) else { return };
+        let back = Progress::of(Some(state), &self.rollout.id.way_back(), self.rollout.attempt);
+        if state.phase.is_forward() && back == Progress::Unaware && !is_told(Some(state)) {
+            let reason = AbortReason::Superseded(self.rollout.id.clone());
+            self.command(track, Command::Abort { reason });
         }
     }
 
@@ -382,7 +394,7 @@ impl<'t> Drive<'t> {
         }
         let untouched = progress.iter().all(|one| matches!(one, Progress::Unaware | Progress::Left));
         if let Some(reason) = stopped.filter(|_| untouched) {
-            return Some(Outcome::Spared(reason.clone()));
+            return self.is_back(&part.tracks).then(|| Outcome::Spared(reason.clone()));
         }
         let away = part.tracks.iter().any(|track| self.is_away(track));
         (away && self.rollout.order == ClusterOrder::AllAtOnce).then_some(Outcome::Away)
@@ -425,6 +437,7 @@ impl<'t> Drive<'t> {
                 Progress::Forward | Progress::Ready | Progress::Waits if !is_told(self.state(track)) => {
                     self.command(track, Command::Abort { reason: reason.clone() });
                 }
+                Progress::Unaware => self.give_up_orphan(track),
                 Progress::Committed => {
                     let changed =
                         self.state(track).and_then(|it| it.rollout.as_ref()).filter(|it| it.from != it.to);
@@ -463,7 +476,7 @@ impl<'t> Drive<'t> {
                     let back = self.rollout.id.way_back();
                     match Progress::of(Some(state), &back, self.rollout.attempt) {
                         // A track that still yields to this rollout's predecessor is on its way back, too.
-                        Progress::Unaware => !state.phase.is_back(),
+                        Progress::Unaware => !state.phase.is_back() && !state.phase.is_forward(),
                         Progress::Committed | Progress::Aborted => true,
                         _ => state.away.is_some(),
                     }
