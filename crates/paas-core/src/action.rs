@@ -39,8 +39,8 @@ use crate::port::{DocumentKey, Permission, Revision, Scope, SecretValue};
 pub use app::{AppInfo, CreateApp, GetApp, ListApps, ListStatus, NewApp, Status};
 pub use audit::{AuditPage, ReadAudit};
 pub use cluster::{
-    AddCluster, ClusterChange, ClusterState, ClusterView, GetCluster, ListClusters, NewCluster,
-    RemoveCluster, UpdateCluster,
+    AddCluster, ClusterChange, ClusterRemoval, ClusterState, ClusterView, GetCluster, ListClusters,
+    NewCluster, PreviewRemoveCluster, RemoveCluster, UpdateCluster,
 };
 pub use config::{
     ConfigChange, ConfigItem, ConfigSummary, ConfigView, ConfigWritten, GetConfig, ListConfigHistory,
@@ -49,7 +49,7 @@ pub use config::{
 pub use control::{AbortRelease, PauseRelease, ResumeRelease, RetryRelease, StartApp, StopApp};
 pub use delete::{DeleteApp, DeleteAppEnv, DeletionPreview, PreviewDelete};
 pub use deploy::{Deploy, DeployApp, DeployChange, ReleaseStarted, StartedComponent};
-pub use env::{CreateEnv, DeleteEnv, EnvChange, GetEnv, ListEnvs, NewEnv, UpdateEnv};
+pub use env::{CreateEnv, DeleteEnv, EnvChange, EnvInfo, GetEnv, ListEnvs, NewEnv, UpdateEnv};
 pub use event::ListEvents;
 pub use grant::{GrantRole, ListGrants, RevokeGrant};
 pub use org::{CreateOrg, DeleteOrg, GetOrg, ListOrgs, NewOrg, OrgChange, UpdateOrg};
@@ -64,6 +64,7 @@ pub use stream::{ReadEvents, ReadLogs, UseExec};
 pub use work::Work;
 
 pub(crate) use deploy::render::secret_refs;
+pub(crate) use deploy::rollout::plan::on_cluster as plan_on_cluster;
 pub(crate) use perform::{AuditTrail, Call, Denials, perform};
 pub(crate) use route::merged as merged_routes;
 

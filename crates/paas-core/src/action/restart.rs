@@ -83,6 +83,8 @@ impl Action for RestartApp {
             config: release.config,
             templates,
             strategy: None,
+            cluster_order: None,
+            on_cluster_failure: None,
             counts: BTreeMap::new(),
             origin: ReleaseOrigin::Restart,
             note: String::new(),

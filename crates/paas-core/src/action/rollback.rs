@@ -123,6 +123,8 @@ impl Action for RollbackApp {
             config,
             templates,
             strategy: None,
+            cluster_order: None,
+            on_cluster_failure: None,
             counts,
             origin,
             note: self.rollback.note.clone(),

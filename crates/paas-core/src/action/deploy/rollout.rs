@@ -1,6 +1,6 @@
 //! From a release that is ready to be made to its record and its rollout, in one transaction.
 
-mod plan;
+pub(crate) mod plan;
 mod steer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use crate::engine::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    AppVersion, ComponentKind, Environment, OnRunning, Release, ReleaseNumber, ReleaseOrigin, ReleaseState,
+    AppVersion, ClusterOrder, ComponentKind, Environment, OnClusterFailure, OnRunning, Release, ReleaseNumber, ReleaseOrigin, ReleaseState,
     ReleasedComponent, RevisionId, StrategySpec, Template,
 };
 use crate::name::{AppEnv, ComponentKey, ComponentName};
@@ -32,6 +32,10 @@ pub(in crate::action) struct Draft {
     pub(in crate::action) templates: BTreeMap<ComponentName, Rendered>,
     /// How it proceeds, this time.
     pub(in crate::action) strategy: Option<StrategySpec>,
+    /// How the clusters follow each other, this time.
+    pub(in crate::action) cluster_order: Option<ClusterOrder>,
+    /// What a cluster on which it fails means for the others, this time.
+    pub(in crate::action) on_cluster_failure: Option<OnClusterFailure>,
     /// The numbers of instances that take effect with the commit; the live ones stay for components not named.
     pub(in crate::action) counts: BTreeMap<ComponentName, u32>,
     pub(in crate::action) origin: ReleaseOrigin,
@@ -66,12 +70,19 @@ impl Draft {
         let live = self.scale(work, &base).await?;
         let (tracks, mut notes) = plan::tracks(work.services(), &at, number, &self, &base, &live)?;
         self.notes.append(&mut notes);
+        for component in self.version.spec.components.iter().filter(|it| it.kind != ComponentKind::Job) {
+            if let Some(count) = live.get(&component.name) {
+                self.notes.extend(scale::bounded(&at.component(component.name.clone()), *count, &base.env.targets));
+            }
+        }
         for (component, count) in &live {
             base.view.declare(component.clone(), *count);
         }
         let id = RolloutId::new(work.services().next_id().simple().to_string());
         let rollout = Rollout {
             lockstep: true,
+            order: self.order(&base.env).0,
+            on_failure: self.order(&base.env).1,
             actor: work.actor().id().to_owned(),
             reason: self.note.clone(),
             ..Rollout::new(id.clone(), number, tracks)
@@ -96,6 +107,14 @@ impl Draft {
         let message = describe(&release, queued);
         work.event(EventKind::ReleaseStarted, Scope::AppEnv(at), message).release = Some(number);
         Ok(started)
+    }
+
+    /// How the clusters follow each other, and what one that fails means for the others.
+    fn order(&self, env: &Environment) -> (ClusterOrder, OnClusterFailure) {
+        (
+            self.cluster_order.unwrap_or(env.cluster_order),
+            self.on_cluster_failure.unwrap_or(env.on_cluster_failure),
+        )
     }
 
     /// The live number of instances of each component; new components get the declared one.

@@ -76,10 +76,13 @@ pub enum ClusterCommand {
         #[arg(long)]
         unreachable: bool,
     },
-    /// Remove one that no environment targets
+    /// Remove one that no environment targets and on which nothing is left
     Remove {
         /// The name
         name: ClusterName,
+        /// It never comes back: forget what is left there, which stays on it
+        #[arg(long)]
+        force: bool,
         /// Do not ask
         #[arg(long, short = 'y')]
         yes: bool,

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use paas_core::model::Keep;
 use paas_core::{AppName, ComponentName};
 
+use super::app::{ClusterOrderArg, OnClusterFailureArg};
 use crate::cli::duration::Span;
 
 /// An application.
@@ -59,6 +60,12 @@ pub struct DeployArgs {
     /// Only if this is still the current release
     #[arg(long, value_name = "NUMBER")]
     pub expected: Option<u64>,
+    /// How the clusters follow each other, this time
+    #[arg(long, value_enum)]
+    pub cluster_order: Option<ClusterOrderArg>,
+    /// What a cluster on which it fails means for the others, this time
+    #[arg(long, value_enum)]
+    pub on_cluster_failure: Option<OnClusterFailureArg>,
     /// A remark for the history
     #[arg(long, default_value = "", hide_default_value = true)]
     pub note: String,

@@ -36,8 +36,13 @@ pub async fn run(session: &Session, args: DeployArgs) -> Result<(), Failure> {
         }
         DeployChange::Images(images)
     };
-    let deploy =
-        Deploy { note: args.note, expected: args.expected.map(ReleaseNumber), ..Deploy::new(change) };
+    let deploy = Deploy {
+        cluster_order: args.cluster_order.map(Into::into),
+        on_cluster_failure: args.on_cluster_failure.map(Into::into),
+        note: args.note,
+        expected: args.expected.map(ReleaseNumber),
+        ..Deploy::new(change)
+    };
     let client = session.client()?;
     match release(session, &client, &at, &deploy, &args.wait).await {
         Err(failure) if args.create && failure.is_not_found() => {
