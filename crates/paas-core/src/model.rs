@@ -8,6 +8,7 @@ mod config;
 mod environment;
 mod file;
 mod health;
+mod manifest;
 mod release;
 mod resources;
 mod revision;
@@ -24,6 +25,7 @@ pub use config::{ConfigEntry, ConfigVersion, SealedSecret, SecretFingerprint, Se
 pub use environment::{Environment, OnRunning, Organization, Target};
 pub use file::{FileMount, FileSource};
 pub use health::{Probe, ProbeCheck, Probes};
+pub use manifest::Manifest;
 pub use release::{AppVersion, Keep, Release, ReleaseNumber, ReleaseOrigin, ReleaseState, ReleasedComponent};
 pub use resources::Resources;
 pub use revision::{CallTarget, ResolvedFile, ResolvedValue, RevisionId, Template};

@@ -21,6 +21,7 @@ mod events;
 mod exec;
 mod forward;
 mod logs;
+mod manifests;
 mod nodes;
 mod options;
 mod probe;

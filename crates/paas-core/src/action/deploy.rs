@@ -152,7 +152,8 @@ impl Action for DeployApp {
     fn detail(&self) -> Value {
         let images: BTreeMap<&ComponentName, &str> = match &self.deploy.change {
             DeployChange::Spec(spec) => {
-                spec.components.iter().map(|component| (&component.name, component.image.as_str())).collect()
+                let with_images = spec.components.iter().filter(|component| !component.image.is_empty());
+                with_images.map(|component| (&component.name, component.image.as_str())).collect()
             }
             DeployChange::Images(images) => {
                 images.iter().map(|(name, image)| (name, image.as_str())).collect()

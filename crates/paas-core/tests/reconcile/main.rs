@@ -13,3 +13,4 @@ mod harness;
 mod idle;
 mod journeys;
 mod kill;
+mod manifests;

@@ -37,6 +37,7 @@ const RUNTIME: RuntimeCapabilities = RuntimeCapabilities {
     volumes: false,
     runs: true,
     survives_server: true,
+    manifests: true,
 };
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -115,6 +116,7 @@ impl Fixture {
             calls: Vec::new(),
             termination: Termination { drain_seconds: 0, grace_seconds: 2 },
             security: Security { read_only_root: false, user: Some("1000:1000".to_owned()) },
+            manifests: Vec::new(),
             restart_nonce: 0,
         }
     }

@@ -119,6 +119,7 @@ impl Reader<'_> {
                 user: text("user", report),
             },
             strategy: None,
+            manifests: Vec::new(),
         }
     }
 

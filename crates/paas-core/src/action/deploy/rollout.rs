@@ -105,6 +105,7 @@ impl Draft {
             let Some(rendered) = self.templates.get(&component.name) else { continue };
             let key = rendered.template.component.clone();
             if component.kind == ComponentKind::Job {
+                // Nothing of it is kept running.
                 live.insert(component.name.clone(), 1);
                 continue;
             }
