@@ -106,6 +106,3 @@ impl Rules<'_> {
         self.objects.iter().any(|object| object.kind() == kind && object.name() == name)
     }
 }
-
-#[cfg(test)]
-mod tests;

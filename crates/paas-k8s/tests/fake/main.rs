@@ -7,5 +7,6 @@ mod conformance;
 mod faults;
 mod fixture;
 mod manifests;
+mod rules;
 mod spaces;
 mod without_gateway;

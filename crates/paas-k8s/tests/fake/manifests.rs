@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, Secret};
 use paas_core::ErrorKind;
 use paas_core::memory::Image;
 use paas_core::model::{ComponentKind, Manifest, ResolvedValue, SecretFingerprint, SecretRef};
@@ -17,8 +17,13 @@ use serde_json::{Value, json};
 use super::fixture::{CANARY, DOMAIN, Fixture, ok, revision, track};
 
 /// The namespace of the environment of these tests.
-fn namespace(fixture: &Fixture) -> String {
-    fixture.namespace(&track("shop"))
+async fn namespace(fixture: &Fixture) -> String {
+    let all: Api<Namespace> = Api::all(fixture.fake.client());
+    let found = all.list(&ListParams::default()).await.unwrap().items;
+    found
+        .into_iter()
+        .find_map(|it| it.metadata.name.filter(|name| name.starts_with("test-org-test")))
+        .unwrap()
 }
 
 fn image(fixture: &Fixture, reference: &str, image: Image) -> String {
@@ -69,7 +74,7 @@ async fn objects_are_applied_as_they_are_with_the_platforms_labels() {
     ok(fixture.cluster.ensure(Epoch(1), &spec).await);
     let seen = fixture.until_ready(&spec.key, 1).await;
     assert_eq!(seen.failure, None);
-    let api: Api<Deployment> = Api::namespaced(fixture.fake.client(), &namespace(&fixture));
+    let api: Api<Deployment> = Api::namespaced(fixture.fake.client(), &namespace(&fixture).await);
     let made = api.get("web").await.unwrap();
     let labels = made.metadata.labels.clone().unwrap();
     assert_eq!(labels["app.kubernetes.io/name"], "theirs", "labels that tools share are the author's");
@@ -125,7 +130,7 @@ async fn a_job_that_ends_well_is_ready_and_another_one_runs_anew() {
     let first = set(&fixture, "r1", vec![job("one")]);
     ok(fixture.cluster.ensure(Epoch(1), &first).await);
     fixture.until_ready(&first.key, 1).await;
-    let api: Api<Job> = Api::namespaced(fixture.fake.client(), &namespace(&fixture));
+    let api: Api<Job> = Api::namespaced(fixture.fake.client(), &namespace(&fixture).await);
     let before = api.get("migrate").await.unwrap().metadata.uid;
     ok(fixture.cluster.scale(Epoch(1), &first.key, 0).await);
     let second = set(&fixture, "r2", vec![job("two")]);
@@ -141,7 +146,7 @@ async fn what_somebody_else_made_is_reported_and_left_alone() {
     let other = set(&fixture, "r0", vec![config_map("other", "a")]);
     ok(fixture.cluster.ensure(Epoch(1), &other).await);
     ok(fixture.cluster.remove(Epoch(1), &other.key).await);
-    let api: Api<ConfigMap> = Api::namespaced(fixture.fake.client(), &namespace(&fixture));
+    let api: Api<ConfigMap> = Api::namespaced(fixture.fake.client(), &namespace(&fixture).await);
     let theirs: ConfigMap = serde_json::from_value(config_map("taken", "theirs")).unwrap();
     api.create(&PostParams::default(), &theirs).await.unwrap();
     let error = fixture.cluster.ensure(Epoch(1), &spec).await.unwrap_err();
@@ -163,7 +168,7 @@ async fn what_was_changed_or_deleted_by_hand_is_restored() {
     let spec = set(&fixture, "r1", vec![config_map("one", "a"), config_map("two", "a")]);
     ok(fixture.cluster.ensure(Epoch(1), &spec).await);
     fixture.until_ready(&spec.key, 1).await;
-    let api: Api<ConfigMap> = Api::namespaced(fixture.fake.client(), &namespace(&fixture));
+    let api: Api<ConfigMap> = Api::namespaced(fixture.fake.client(), &namespace(&fixture).await);
     let patch = json!({ "data": { "key": "b", "more": "stays" } });
     api.patch("one", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
     api.delete("two", &DeleteParams::default()).await.unwrap();
@@ -188,7 +193,7 @@ async fn values_of_secrets_are_in_the_secret_and_nowhere_else() {
         SecretRef { name: "db".to_owned(), version: 1, fingerprint: SecretFingerprint("f".to_owned()) };
     spec.template.env.insert("Secret/db/password".to_owned(), ResolvedValue::Secret(named));
     ok(fixture.cluster.ensure(Epoch(1), &spec).await);
-    let api: Api<Secret> = Api::namespaced(fixture.fake.client(), &namespace(&fixture));
+    let api: Api<Secret> = Api::namespaced(fixture.fake.client(), &namespace(&fixture).await);
     assert_eq!(api.get("db").await.unwrap().data.unwrap()["password"].0, CANARY.as_bytes());
     let maps: Api<ConfigMap> = Api::all(fixture.fake.client());
     let maps = maps.list(&ListParams::default()).await.unwrap().items;
@@ -205,7 +210,7 @@ async fn volumes_stay_until_the_track_is_purged() {
     fixture.until_ready(&spec.key, 1).await;
     ok(fixture.cluster.remove(Epoch(1), &spec.key).await);
     fixture.until_gone(&spec.key).await;
-    let api: Api<PersistentVolumeClaim> = Api::namespaced(fixture.fake.client(), &namespace(&fixture));
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(fixture.fake.client(), &namespace(&fixture).await);
     assert!(api.get_opt("data").await.unwrap().is_some());
     ok(fixture.cluster.purge(Epoch(1), &spec.key.track).await);
     assert!(api.get_opt("data").await.unwrap().is_none());
@@ -240,7 +245,7 @@ async fn an_autoscaler_and_a_restart_are_respected() {
     let first = set(&fixture, "r1", objects);
     ok(fixture.cluster.ensure(Epoch(1), &first).await);
     fixture.until_ready(&first.key, 1).await;
-    let api: Api<Deployment> = Api::namespaced(fixture.fake.client(), &namespace(&fixture));
+    let api: Api<Deployment> = Api::namespaced(fixture.fake.client(), &namespace(&fixture).await);
     let patch = json!({ "spec": { "replicas": 4 } });
     api.patch("web", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
     tokio::time::sleep(Duration::from_mins(11)).await;

@@ -2,35 +2,28 @@
 
 use paas_core::ClusterName;
 use paas_core::model::{Manifest, Template};
+use paas_core::port::Runtime as _;
+use paas_k8s::{GatewayOptions, Installation, KubernetesOptions};
 use serde_json::{Value, json};
 
-use super::refusals;
-use crate::options::{GatewayOptions, KubernetesOptions};
-use crate::scheme::Installation;
-
-fn options() -> KubernetesOptions {
-    let installation = Installation::new("test", "paas.example.org").expect("it is valid");
-    KubernetesOptions::new(installation, ClusterName::local()).with_gateway(GatewayOptions::new(
-        "gateways",
-        "public",
-        "apps.example",
-    ))
-}
+use super::fixture::{DOMAIN, Fixture};
 
 fn template(objects: &[Value]) -> Template {
-    let object =
-        |object: &Value| serde_json::from_value::<Manifest>(object.clone()).expect("it is an object");
+    let object = |object: &Value| serde_json::from_value::<Manifest>(object.clone()).unwrap();
     let mut template: Template = serde_json::from_value(json!({
         "component": { "at": { "org": "acme", "env": "prod", "app": "shop" }, "component": "objects" },
         "kind": "manifests", "image": "", "digest": "", "restart": "always"
     }))
-    .expect("it is a template");
+    .unwrap();
     template.manifests = objects.iter().map(object).collect();
     template
 }
 
-fn told(objects: &[Value]) -> Vec<String> {
-    refusals(&options(), &template(objects)).iter().map(ToString::to_string).collect()
+async fn told(objects: &[Value]) -> Vec<String> {
+    let options = KubernetesOptions::new(Installation::new("test", DOMAIN).unwrap(), ClusterName::local())
+        .with_gateway(GatewayOptions::new("gateways", "public", "apps.example"));
+    let fixture = Fixture::with(options).await;
+    fixture.cluster.refusals(&template(objects)).iter().map(ToString::to_string).collect()
 }
 
 fn object(api_version: &str, kind: &str, name: &str, more: Value) -> Value {
@@ -45,8 +38,8 @@ fn deployment(name: &str, pod: Value) -> Value {
     object("apps/v1", "Deployment", name, json!({ "spec": { "template": { "spec": pod } } }))
 }
 
-#[test]
-fn kinds_are_refused_with_their_reasons() {
+#[tokio::test]
+async fn kinds_are_refused_with_their_reasons() {
     let kinds = [
         ("v1", "Namespace"),
         ("v1", "Pod"),
@@ -64,11 +57,11 @@ fn kinds_are_refused_with_their_reasons() {
     ];
     let objects: Vec<Value> =
         kinds.iter().map(|(version, kind)| object(version, kind, "a", json!({}))).collect();
-    insta::assert_yaml_snapshot!("refused_kinds", told(&objects));
+    insta::assert_yaml_snapshot!("refused_kinds", told(&objects).await);
 }
 
-#[test]
-fn everything_that_objects_may_not_say_is_named_with_its_path() {
+#[tokio::test]
+async fn everything_that_objects_may_not_say_is_named_with_its_path() {
     let objects = [
         deployment(
             "web",
@@ -124,14 +117,12 @@ fn everything_that_objects_may_not_say_is_named_with_its_path() {
             "metadata": { "name": "a", "annotations": { "eks.amazonaws.com/role-arn": "admin" } } }),
         object("v1", "Secret", "token", json!({ "type": "kubernetes.io/service-account-token" })),
     ];
-    insta::assert_yaml_snapshot!("refused_fields", told(&objects));
+    insta::assert_yaml_snapshot!("refused_fields", told(&objects).await);
 }
 
-#[test]
-fn an_ordinary_application_is_taken() {
-    let namespace = options().installation.namespace(&"acme/prod".parse().expect("it is valid"));
-    let mut settings = object("v1", "ConfigMap", "settings", json!({ "data": { "a": "b" } }));
-    settings["metadata"]["namespace"] = json!(namespace);
+#[tokio::test]
+async fn an_ordinary_application_is_taken() {
+    let settings = object("v1", "ConfigMap", "settings", json!({ "data": { "a": "b" } }));
     let pod = json!({
         "volumes": [{ "name": "settings", "configMap": { "name": "settings" } }, { "name": "tmp", "emptyDir": {} }],
         "containers": [{ "name": "web", "image": "a",
@@ -163,5 +154,5 @@ fn an_ordinary_application_is_taken() {
             json!({ "spec": { "scaleTargetRef": { "kind": "Deployment", "name": "web" } } }),
         ),
     ];
-    assert_eq!(told(&objects), [""; 0]);
+    assert_eq!(told(&objects).await, [""; 0]);
 }
