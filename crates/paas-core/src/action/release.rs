@@ -44,7 +44,8 @@ pub struct ReleaseSummary {
 impl ReleaseSummary {
     /// The summary of a release, given the number of the current one.
     pub fn of(release: &Release, current: Option<ReleaseNumber>) -> Self {
-        let images = release.version.spec.components.iter();
+        let components = release.version.spec.components.iter();
+        let images = components.filter(|component| !component.image.is_empty());
         Self {
             number: release.number,
             state: release.state.clone(),

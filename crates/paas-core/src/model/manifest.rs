@@ -43,6 +43,13 @@ impl Manifest {
         self.kind() == "Secret" && self.group().is_empty()
     }
 
+    /// Whether data is lost with it: it is a volume, or has volumes made.
+    pub fn keeps_data(&self) -> bool {
+        let templates = self.0.get("spec").and_then(|spec| spec.get("volumeClaimTemplates"));
+        let has_some = templates.and_then(Value::as_array).is_some_and(|all| !all.is_empty());
+        self.kind() == "PersistentVolumeClaim" || has_some
+    }
+
     /// Where the values of a `Secret` come from, by their keys; nothing for what is no source.
     pub fn secret_values(&self) -> impl Iterator<Item = (&str, Option<ValueSource>)> {
         let data = self.0.get("stringData").filter(|_| self.is_secret()).and_then(Value::as_object);
