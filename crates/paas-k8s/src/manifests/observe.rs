@@ -26,19 +26,20 @@ pub(super) enum Progress {
 }
 
 impl Shared {
-    /// The sets of manifests of a track. `pods` are those of the track.
+    /// Sets of manifests of a track as they are. `pods` are those of the track.
     pub(crate) async fn observe_manifests(
         &self,
         operation: &'static str,
         track: &TrackKey,
+        sets: &[ConfigMap],
         pods: &[Pod],
     ) -> Result<Vec<SetObservation>> {
         let mut seen = Vec::new();
-        for set in self.sets_of_manifests(operation, track).await? {
+        for set in sets {
             let labels = set.metadata.labels.as_ref();
             let revision = labels.and_then(|labels| self.installation().read(labels, keys::REVISION));
             let (Some(revision), Some(template)) = (revision, kept(set.data.as_ref())) else { continue };
-            seen.push(self.observe_one(operation, track, &set, revision, &template, pods).await?);
+            seen.push(self.observe_one(operation, track, set, revision, &template, pods).await?);
         }
         Ok(seen)
     }

@@ -142,7 +142,7 @@ impl Shared {
     }
 
     /// The sets of manifests of a track.
-    pub(super) async fn sets_of_manifests(
+    pub(crate) async fn sets_of_manifests(
         &self,
         operation: &'static str,
         track: &TrackKey,

@@ -30,6 +30,13 @@ pub(crate) fn container(pod: &Pod) -> Option<&ContainerStatus> {
     own.or_else(|| statuses.iter().find(|it| !it.ready)).or(statuses.first())
 }
 
+/// The name of the container that is meant when none is named: the platform's own, or the first one of a pod of manifests.
+pub(crate) fn meant(pod: &Pod) -> &str {
+    let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    let own = containers.iter().find(|it| it.name == crate::build::CONTAINER);
+    own.or(containers.first()).map_or(crate::build::CONTAINER, |it| it.name.as_str())
+}
+
 /// Since when a pod can serve.
 pub(crate) fn ready_since(pod: &Pod) -> Option<jiff::Timestamp> {
     let ready = condition(pod, "Ready").filter(|_| is_ready(pod))?;

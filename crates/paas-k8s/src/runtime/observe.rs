@@ -91,10 +91,14 @@ impl Shared {
         const OPERATION: &str = "observe a track";
         let api: Api<Deployment> = self.api(&self.namespace(&track.component.at.env_ref()));
         let selector = self.track_selector(track, roles::SET);
-        let (deployments, pods) = futures::join!(api.list(&selector), self.pods_of_track(OPERATION, track));
+        let (deployments, pods, manifests) = futures::join!(
+            api.list(&selector),
+            self.pods_of_track(OPERATION, track),
+            self.sets_of_manifests(OPERATION, track)
+        );
         let deployments =
             deployments.map_err(|error| failed(OPERATION, error).with_context("track", track))?;
-        let pods = pods?;
+        let (pods, manifests) = (pods?, manifests?);
         let mut sets: BTreeMap<RevisionId, (Option<&Deployment>, Vec<&Pod>)> = BTreeMap::new();
         for deployment in &deployments.items {
             if let Some(revision) = self.revision_of(&deployment.metadata)
@@ -113,8 +117,8 @@ impl Shared {
             (revision, set)
         });
         let mut sets: BTreeMap<RevisionId, SetObservation> = observed.collect();
-        if deployments.items.is_empty() {
-            let manifests = self.observe_manifests(OPERATION, track, &pods).await?;
+        if !manifests.is_empty() {
+            let manifests = Box::pin(self.observe_manifests(OPERATION, track, &manifests, &pods)).await?;
             sets.extend(manifests.into_iter().map(|set| (set.revision.clone(), set)));
         }
         Ok(TrackObservation { sets })

@@ -66,7 +66,7 @@ async fn everything_that_objects_may_not_say_is_named_with_its_path() {
         deployment(
             "web",
             json!({
-                "hostNetwork": true, "hostPID": true, "nodeName": "one", "priorityClassName": "system-node-critical",
+                "hostNetwork": true, "serviceAccountName": "admin", "hostPID": true, "nodeName": "one", "priorityClassName": "system-node-critical",
                 "securityContext": { "runAsUser": 0, "sysctls": [{ "name": "a", "value": "b" }] },
                 "imagePullSecrets": [{ "name": "theirs" }],
                 "volumes": [
@@ -111,6 +111,12 @@ async fn everything_that_objects_may_not_say_is_named_with_its_path() {
             json!({ "spec": {
             "parentRefs": [{ "name": "internal", "namespace": "gateways" }],
             "rules": [{ "backendRefs": [{ "name": "web", "namespace": "other" }] }] } }),
+        ),
+        object(
+            "networking.k8s.io/v1",
+            "Ingress",
+            "a",
+            json!({ "spec": { "tls": [{ "secretName": "theirs" }] } }),
         ),
         object("batch/v1", "Job", "a", json!({ "spec": { "ttlSecondsAfterFinished": 10 } })),
         json!({ "apiVersion": "v1", "kind": "ServiceAccount",

@@ -230,7 +230,7 @@ fn secret(name: &str, definition: &Node<'_>, report: &mut Report) -> FileSource 
     let key = text("name").unwrap_or_else(|| name.to_owned());
     let how = match (text("file"), text("environment")) {
         (Some(file), _) => format!("`paas secret set APP {key} --file {file}`"),
-        (_, Some(variable)) => format!("`printenv {variable} | paas secret set APP {key} --file -`"),
+        (_, Some(variable)) => format!("`printenv {variable} | paas secret set APP {key}`"),
         _ => format!("`paas secret set APP {key} --file FILE`"),
     };
     report.note(&definition.path, format!("is the secret {key}, which has to be set before: {how}"));

@@ -12,6 +12,11 @@ impl Rules<'_> {
             "Service" => self.service(spec),
             "HorizontalPodAutoscaler" => self.autoscaler(spec),
             "HTTPRoute" | "GRPCRoute" => self.route(spec),
+            "Ingress" => {
+                for (index, tls) in spec["tls"].as_array().into_iter().flatten().enumerate() {
+                    self.secret(&format!("spec.tls[{index}].secretName"), &tls["secretName"]);
+                }
+            }
             "Job" if !spec["ttlSecondsAfterFinished"].is_null() => {
                 self.fault(
                     "spec.ttlSecondsAfterFinished",

@@ -48,6 +48,15 @@ impl Rules<'_> {
             );
         }
         self.user(&format!("{path}.securityContext"), &pod["securityContext"]);
+        for field in ["serviceAccountName", "serviceAccount"] {
+            let account = pod[field].as_str().unwrap_or("default");
+            if account != "default" && !self.has("ServiceAccount", account) {
+                let message = format!(
+                    "{account:?} is not among the objects; add the ServiceAccount, which has no rights"
+                );
+                self.fault(&format!("{path}.{field}"), message);
+            }
+        }
         let secrets = pod["imagePullSecrets"].as_array();
         for (index, secret) in secrets.into_iter().flatten().enumerate() {
             self.secret(&format!("{path}.imagePullSecrets[{index}].name"), &secret["name"]);
@@ -156,7 +165,7 @@ impl Rules<'_> {
     }
 
     /// A secret is one of the application's own, so that nobody reads those of others.
-    fn secret(&mut self, path: &str, name: &Value) {
+    pub(super) fn secret(&mut self, path: &str, name: &Value) {
         let Some(name) = name.as_str() else { return };
         if !self.has("Secret", name) && !self.options.image_pull_secrets.iter().any(|known| known == name) {
             let message = format!(
