@@ -82,7 +82,7 @@ fn variables_profiles_and_other_files_are_read() {
 }
 
 #[test]
-fn what_speaks_http_first_gets_the_default_host_and_the_rest_their_ports() {
+fn the_usual_port_of_a_front_gets_the_default_host_and_the_rest_their_ports() {
     let text = "
 services:
   api: { image: example.org/api:1, ports: ['8080:8080'] }
@@ -91,7 +91,7 @@ services:
     let read = Compose::new(text).convert().unwrap();
     let routes: Vec<_> = read.spec.routes.iter().map(|route| (route.name.as_str(), route.tcp_port)).collect();
     let expected =
-        [("api-8080", None), ("db-5432", Some(5432)), ("site-80", Some(80)), ("site-9443", Some(9443))];
+        [("api-8080", Some(8080)), ("db-5432", Some(5432)), ("site-80", None), ("site-9443", Some(9443))];
     assert_eq!(routes, expected);
 }
 

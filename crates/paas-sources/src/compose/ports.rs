@@ -10,6 +10,9 @@ use super::report::Report;
 /// Ports on which programs usually speak HTTP.
 const HTTP: [u16; 14] = [80, 3000, 3001, 4000, 4200, 5000, 5173, 8000, 8001, 8080, 8081, 8888, 9000, 9090];
 
+/// Published ports by how likely they are an application's front.
+const FIRST: [u16; 4] = [80, 8080, 3000, 8000];
+
 /// Images that are named without their ports, because those are always the same.
 const WELL_KNOWN: [(&str, u16); 15] = [
     ("postgres", 5432),
@@ -128,7 +131,8 @@ fn route(
     })
 }
 
-/// The first access point that speaks HTTP is reached under the platform's own host; the others keep their ports.
+/// One access point that speaks HTTP is reached under the platform's own host: the one that browsers would ask first. The
+/// others keep their ports.
 pub(super) fn default_host(routes: &mut [RouteSpec], components: &[Component], report: &mut Report) {
     let speaks_http = |route: &&mut RouteSpec| {
         let component = components.iter().find(|component| component.name == route.component);
@@ -137,7 +141,10 @@ pub(super) fn default_host(routes: &mut [RouteSpec], components: &[Component], r
             .into_iter()
             .any(|port| Some(&port.name) == route.port.as_ref() && port.protocol == Protocol::Http)
     };
-    if let Some(route) = routes.iter_mut().find(speaks_http)
+    let rank = |route: &&mut RouteSpec| {
+        FIRST.iter().position(|port| Some(*port) == route.tcp_port).unwrap_or(FIRST.len())
+    };
+    if let Some(route) = routes.iter_mut().filter(speaks_http).min_by_key(rank)
         && let Some(published) = route.tcp_port.take()
     {
         let component = route.component.clone();
