@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // tests may panic
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ const RUNTIME: RuntimeCapabilities = RuntimeCapabilities {
     volumes: true,
     runs: true,
     survives_server: true,
+    manifests: true,
 };
 const ROUTER: RouterCapabilities = RouterCapabilities {
     fenced: true,
@@ -85,6 +86,7 @@ impl Fixture {
             calls: Vec::new(),
             termination: Termination::default(),
             security: Security::default(),
+            manifests: Vec::new(),
             restart_nonce: 0,
         }
     }
@@ -162,6 +164,11 @@ impl RuntimeFixture for Fixture {
 
     async fn reopened(&self) -> Option<Arc<dyn Runtime>> {
         Some(Arc::new(self.cluster.runtime()))
+    }
+
+    async fn objects(&self, track: &TrackKey) -> BTreeSet<String> {
+        let objects = self.cluster.objects(track);
+        objects.keys().filter_map(|object| object.strip_prefix("ConfigMap/")).map(str::to_owned).collect()
     }
 
     fn patience(&self) -> Duration {

@@ -103,6 +103,7 @@ impl KubernetesCluster {
         });
         let mut tasks = crate::watch::follow(&shared);
         tasks.push(crate::router::keep(&shared));
+        tasks.push(crate::manifests::keep(&shared));
         Ok(Self { shared, _tasks: Arc::new(Tasks(tasks)) })
     }
 

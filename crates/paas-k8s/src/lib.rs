@@ -5,7 +5,7 @@
 //!
 //! | port | is here |
 //! |---|---|
-//! | `Runtime` | a deployment for each revision of a component, a job for each run |
+//! | `Runtime` | a deployment for each revision of a component, a job for each run; the objects of manifests as they are |
 //! | `Router` | routes of the Gateway API; without it, shares by counts behind one service |
 //! | `Logs`, `Exec` | the API server's own |
 //!
@@ -21,6 +21,7 @@ mod events;
 mod exec;
 mod forward;
 mod logs;
+mod manifests;
 mod nodes;
 mod options;
 mod probe;

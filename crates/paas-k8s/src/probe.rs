@@ -20,6 +20,9 @@ type Need = (&'static str, &'static str, &'static [&'static str], Option<&'stati
 
 const ALL: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 
+const APPLY: &[&str] = &["get", "list", "create", "patch", "delete"];
+const MANIFESTS: Option<&str> = Some("manifests with objects of this kind");
+
 /// What the platform does on a cluster. `rbac.yaml` says the same.
 const NEEDS: &[Need] = &[
     ("", "namespaces", &["get", "create", "patch"], None),
@@ -36,6 +39,12 @@ const NEEDS: &[Need] = &[
     ("", "pods/log", &["get"], None),
     ("", "pods/exec", &["get", "create"], Some("commands in instances")),
     ("", "persistentvolumeclaims", &["get", "list", "create", "delete"], Some("volumes")),
+    ("apps", "statefulsets", APPLY, MANIFESTS),
+    ("batch", "cronjobs", APPLY, MANIFESTS),
+    ("", "serviceaccounts", APPLY, MANIFESTS),
+    ("", "secrets", &["list", "patch", "delete"], MANIFESTS),
+    ("autoscaling", "horizontalpodautoscalers", APPLY, MANIFESTS),
+    ("networking.k8s.io", "ingresses", APPLY, MANIFESTS),
 ];
 
 /// What it does with a Gateway.

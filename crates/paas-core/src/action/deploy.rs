@@ -20,8 +20,8 @@ use super::{Action, Effect, Work};
 use crate::engine::{AppEnvRecord, Stored};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::model::{
-    AppSpec, AppVersion, ClusterOrder, OnClusterFailure, Release, ReleaseNumber, ReleaseOrigin, ReleaseState, RevisionId, StrategySpec,
-    Validate,
+    AppSpec, AppVersion, ClusterOrder, OnClusterFailure, Release, ReleaseNumber, ReleaseOrigin, ReleaseState,
+    RevisionId, StrategySpec, Validate,
 };
 use crate::name::{AppEnv, ComponentName};
 use crate::port::{AdmissionRequest, DocumentKey, Permission, Revision, Scope};
@@ -165,7 +165,8 @@ impl Action for DeployApp {
     fn detail(&self) -> Value {
         let images: BTreeMap<&ComponentName, &str> = match &self.deploy.change {
             DeployChange::Spec(spec) => {
-                spec.components.iter().map(|component| (&component.name, component.image.as_str())).collect()
+                let with_images = spec.components.iter().filter(|component| !component.image.is_empty());
+                with_images.map(|component| (&component.name, component.image.as_str())).collect()
             }
             DeployChange::Images(images) => {
                 images.iter().map(|(name, image)| (name, image.as_str())).collect()

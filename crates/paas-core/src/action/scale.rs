@@ -31,6 +31,10 @@ pub struct Scaled {
 
 /// The numbers that a component may have: within its own bounds, and those of at least one cluster.
 pub(super) fn bounds(component: &Component, targets: &[Target]) -> (u32, u32) {
+    if component.kind == ComponentKind::Manifests {
+        // It is there or not; how many run is in its objects.
+        return (1, 1);
+    }
     let least = targets.iter().map(|target| target.min_instances).min().unwrap_or(0);
     let most = targets.iter().map(|target| target.max_instances).max().unwrap_or(u32::MAX);
     (component.instances.min.max(least), component.instances.max.min(most))
@@ -46,7 +50,11 @@ pub(super) fn bounded(component: &ComponentKey, count: u32, targets: &[Target]) 
     let other = targets.iter().filter(|target| on(target) != count);
     let told = other.map(|target| {
         let (name, cluster) = (&component.component, &target.cluster);
-        format!("{name} has {} and not {count} instances on {cluster}: {} are allowed", on(target), bounds_of(target))
+        format!(
+            "{name} has {} and not {count} instances on {cluster}: {} are allowed",
+            on(target),
+            bounds_of(target)
+        )
     });
     told.collect()
 }
@@ -104,6 +112,11 @@ impl Action for ScaleApp {
         };
         if component.kind == ComponentKind::Job {
             return fault("a job runs once per release and cannot be scaled".to_owned());
+        }
+        if component.kind == ComponentKind::Manifests {
+            let message =
+                "the numbers of manifests are in their objects; change `replicas` there and deploy them";
+            return fault(message.to_owned());
         }
         let (least, most) = bounds(component, &env.value.targets);
         if !(least..=most).contains(&self.count) {

@@ -1,6 +1,7 @@
 //! A cluster that exists in memory only.
 
 mod control;
+mod objects;
 mod runs;
 mod sets;
 mod traffic;
@@ -127,6 +128,7 @@ pub(super) struct State {
     sets: BTreeMap<SetKey, Set>,
     runs: BTreeMap<InstanceId, Run>,
     volumes: BTreeSet<(TrackKey, VolumeName)>,
+    objects: BTreeMap<TrackKey, objects::Objects>,
     services: BTreeMap<TrackKey, Service>,
     routes: BTreeMap<AppEnv, Vec<RouteBinding>>,
     logs: BTreeMap<TrackKey, broadcast::Sender<LogLine>>,
@@ -172,6 +174,7 @@ impl SimulatedCluster {
             sets: BTreeMap::new(),
             runs: BTreeMap::new(),
             volumes: BTreeSet::new(),
+            objects: BTreeMap::new(),
             services: BTreeMap::new(),
             routes: BTreeMap::new(),
             logs: BTreeMap::new(),

@@ -13,4 +13,5 @@ mod harness;
 mod idle;
 mod journeys;
 mod kill;
+mod manifests;
 mod several;

@@ -201,9 +201,7 @@ async fn by_default_a_release_waits_for_a_cluster_until_its_deadline_and_then_go
     let waited = start.elapsed();
     assert!(waited > Duration::from_mins(10) && waited < Duration::from_mins(13), "{waited:?}");
     assert_eq!(setting.current().await, Some(ReleaseNumber(1)));
-    setting
-        .until("east is back", async || setting.east.revisions("web", "east").await == before)
-        .await;
+    setting.until("east is back", async || setting.east.revisions("web", "east").await == before).await;
     // The next one, by another policy, does not wait.
     let number = setting.deploy(keep(Deploy::spec(spec("3")))).await;
     assert_eq!(setting.ended(number).await, Outcome::Succeeded);
@@ -251,7 +249,8 @@ async fn a_cluster_that_hangs_does_not_slow_the_applications_of_another() {
     for app in &apps {
         session.wait_released(app, ReleaseNumber(1), PATIENCE).await.unwrap();
     }
-    let env: NewEnv = serde_json::from_value(json!({ "name": "other", "targets": targets_of(&["east"]) })).unwrap();
+    let env: NewEnv =
+        serde_json::from_value(json!({ "name": "other", "targets": targets_of(&["east"]) })).unwrap();
     session.create_env(org, env).await.unwrap();
     setting.west.cut(FaultAction::Hang);
     for app in &apps {
@@ -325,10 +324,8 @@ async fn a_cluster_that_an_environment_gets_has_the_current_release_soon() {
     release(&setting.platform, Deploy::spec(spec("1"))).await;
     release(&setting.platform, Deploy::spec(spec("2"))).await;
     let targets = json!([{ "cluster": "east" }, { "cluster": "west", "max_instances": 2 }]);
-    let change = EnvChange {
-        targets: Some(serde_json::from_value(targets).unwrap()),
-        ..EnvChange::default()
-    };
+    let change =
+        EnvChange { targets: Some(serde_json::from_value(targets).unwrap()), ..EnvChange::default() };
     session(&setting.platform).update_env(&at().env_ref(), change).await.unwrap();
     setting.until("west has it", async || setting.west.ready("web", "west").await == 2).await;
     assert_eq!(setting.west.revisions("web", "west").await, setting.east.revisions("web", "east").await);
@@ -392,10 +389,12 @@ async fn a_deletion_ends_while_a_cluster_is_away_and_what_is_there_goes_before_a
     let old = setting.west.revisions("web", "west").await;
     setting.west.mutations.take();
     setting.west.heal();
-    setting.until("the new one is there", async || {
-        let now = setting.west.revisions("web", "west").await;
-        now.len() == 1 && now != old && setting.west.ready("web", "west").await == 3
-    }).await;
+    setting
+        .until("the new one is there", async || {
+            let now = setting.west.revisions("web", "west").await;
+            now.len() == 1 && now != old && setting.west.ready("web", "west").await == 3
+        })
+        .await;
     let calls: Vec<&str> = setting.west.mutations.take().into_iter().map(|call| call.operation).collect();
     let last_purge = calls.iter().rposition(|call| *call == "purge").expect("its volumes are gone");
     let first_ensure = calls.iter().position(|call| *call == "ensure").expect("something new");
@@ -520,9 +519,7 @@ async fn a_version_that_fails_on_one_cluster_leaves_it_behind_until_somebody_tri
     assert!(status.clusters[1].behind.as_ref().unwrap().contains("west is full"), "{:?}", status.clusters);
     let found = session(&setting.platform).release(&at(), number).await.unwrap();
     assert!(matches!(found.state, ReleaseState::Committed { .. }));
-    setting
-        .until("west is back", async || setting.west.revisions("web", "west").await == before)
-        .await;
+    setting.until("west is back", async || setting.west.revisions("web", "west").await == before).await;
     sleep(Duration::from_mins(30)).await;
     assert_eq!(setting.west.revisions("web", "west").await, before, "nothing tries again by itself");
     setting.west.cluster.set_capacity(None);

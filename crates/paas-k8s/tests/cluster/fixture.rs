@@ -1,6 +1,6 @@
 //! A corner of a real cluster for one test: an installation of its own, whose namespaces go when it ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use async_trait::async_trait;
 use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::ConfigMap;
 use libtest_mimic::Failed;
 use paas_cluster_harness::{Gateway, TestCluster};
 use paas_core::conformance::exec::{Command, ExecFixture};
@@ -25,13 +26,15 @@ use paas_core::port::{
 };
 use paas_core::{AppEnv, Bytes, ClusterName, ComponentKey, Result, TrackKey};
 use paas_k8s::client::connect;
-use paas_k8s::kube::Config;
+use paas_k8s::kube::api::ListParams;
 use paas_k8s::kube::config::{KubeConfigOptions, Kubeconfig};
+use paas_k8s::kube::{Api, Config};
 use paas_k8s::{CallLimits, GatewayOptions, Installation, KubernetesCluster, KubernetesOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
+const DOMAIN: &str = "paas-test.example.org";
 /// What a real cluster must be able to do; volumes need a storage class, which tests cannot count on.
 const RUNTIME: RuntimeCapabilities = RuntimeCapabilities {
     fenced: true,
@@ -41,6 +44,7 @@ const RUNTIME: RuntimeCapabilities = RuntimeCapabilities {
     volumes: false,
     runs: true,
     survives_server: true,
+    manifests: true,
 };
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -127,6 +131,7 @@ impl Fixture {
             calls: Vec::new(),
             termination: Termination { drain_seconds: 0, grace_seconds: 2 },
             security: Security { read_only_root: false, user: Some("1000:1000".to_owned()) },
+            manifests: Vec::new(),
             restart_nonce: 0,
         }
     }
@@ -211,7 +216,7 @@ async fn open(place: &Place, installation: &str) -> KubernetesCluster {
     let chosen = KubeConfigOptions::default();
     let config = Config::from_custom_kubeconfig(kubeconfig, &chosen).await.expect("credentials");
     let client = ok(connect(config, CallLimits::default()));
-    let installation = Installation::new(installation, "paas-test.example.org").expect("it is valid");
+    let installation = Installation::new(installation, DOMAIN).expect("it is valid");
     let Gateway { namespace, name, .. } = &place.gateway;
     let options = KubernetesOptions::new(installation, ClusterName::local())
         .with_settle(Duration::from_secs(2))
@@ -237,6 +242,17 @@ impl RuntimeFixture for Fixture {
 
     fn required(&self) -> RuntimeCapabilities {
         RUNTIME
+    }
+
+    async fn objects(&self, track: &TrackKey) -> BTreeSet<String> {
+        let api: Api<ConfigMap> = Api::all(self.cluster.client().clone());
+        let (domain, installation) = (DOMAIN, &self.installation);
+        let app = &track.component.at.app;
+        let labels =
+            format!("{domain}/installation={installation},{domain}/role=manifest,{domain}/app={app}");
+        let found =
+            api.list(&ListParams::default().labels(&labels)).await.expect("the cluster lists config maps");
+        found.items.into_iter().filter_map(|it| it.metadata.name).collect()
     }
 
     async fn template(&self, component: &ComponentKey, workload: Workload) -> Template {

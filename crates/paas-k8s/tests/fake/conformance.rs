@@ -1,10 +1,11 @@
 //! The promises of the ports.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use k8s_openapi::api::core::v1::ConfigMap;
 use paas_core::conformance::exec::{Command, ExecFixture};
 use paas_core::conformance::logs::LogsFixture;
 use paas_core::conformance::router::{Answer, RouterFixture};
@@ -16,6 +17,8 @@ use paas_core::port::{
 };
 use paas_core::{ComponentKey, TrackKey};
 use paas_k8s::fake::Reply;
+use paas_k8s::kube::Api;
+use paas_k8s::kube::api::ListParams;
 
 use super::fixture::{DOMAIN, Fixture, ROUTER, RUNTIME, http, ok, open, options};
 
@@ -62,6 +65,13 @@ impl RuntimeFixture for Fixture {
 
     async fn reopened(&self) -> Option<Arc<dyn Runtime>> {
         Some(Arc::new(open(&self.fake, options()).await))
+    }
+
+    async fn objects(&self, track: &TrackKey) -> BTreeSet<String> {
+        let api: Api<ConfigMap> = Api::all(self.fake.client());
+        let labels = format!("{DOMAIN}/role=manifest,{DOMAIN}/app={}", track.component.at.app);
+        let found = api.list(&ListParams::default().labels(&labels)).await.unwrap();
+        found.items.into_iter().filter_map(|it| it.metadata.name).collect()
     }
 
     fn patience(&self) -> Duration {

@@ -26,6 +26,7 @@ pub(crate) const RUNTIME: RuntimeCapabilities = RuntimeCapabilities {
     volumes: true,
     runs: true,
     survives_server: true,
+    manifests: true,
 };
 pub(crate) const ROUTER: RouterCapabilities = RouterCapabilities {
     fenced: true,
@@ -102,6 +103,7 @@ impl Fixture {
             // Ends at its stop signal, right away.
             termination: Termination { drain_seconds: 0, grace_seconds: 10 },
             security: Security::default(),
+            manifests: Vec::new(),
             restart_nonce: 0,
         }
     }

@@ -6,5 +6,7 @@ mod behaviour;
 mod conformance;
 mod faults;
 mod fixture;
+mod manifests;
+mod rules;
 mod spaces;
 mod without_gateway;

@@ -35,6 +35,7 @@ mod command_line;
 mod commands;
 mod continuity;
 mod disk;
+mod existing;
 mod faults;
 mod interface;
 mod life;
@@ -55,8 +56,9 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // What is measured would wait for what others do: see `turn`.
     arguments.test_threads.get_or_insert(2);
-    let groups: [(&str, Vec<Journey>); 14] = [
+    let groups: [(&str, Vec<Journey>); 15] = [
         ("sources", sources::journeys()),
+        ("existing", existing::journeys()),
         ("life", life::journeys()),
         ("commands", commands::journeys()),
         ("releases", releases::journeys()),

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::clusters::Clusters;
 use super::{
-    AppState, AppStatus, ClusterStatus, ComponentStatus, InstanceStatus, RolloutStatus, RouteStatus, TrackStatus,
-    VersionStatus,
+    AppState, AppStatus, ClusterStatus, ComponentStatus, InstanceStatus, RolloutStatus, RouteStatus,
+    TrackStatus, VersionStatus,
 };
 use crate::action::ReleaseSummary;
 use crate::engine::{
-    AppEnvRecord, AppRecord, Outage, RolloutRecord, RoutesRecord, ScaleRecord, Services, Stored, Subject, TrackRecord,
+    AppEnvRecord, AppRecord, Outage, RolloutRecord, RoutesRecord, ScaleRecord, Services, Stored, Subject,
+    TrackRecord,
 };
 use crate::error::{Error, Result};
 use crate::model::{
@@ -422,13 +423,18 @@ fn told_of(status: &ClusterStatus) -> Vec<String> {
             stale.join(", ")
         )),
         None if !stale.is_empty() => {
-            told.push(format!("cluster {cluster} did not answer; how {} is there is not known", stale.join(", ")));
+            told.push(format!(
+                "cluster {cluster} did not answer; how {} is there is not known",
+                stale.join(", ")
+            ));
         }
         None => {}
     }
     told.extend(behind.iter().map(|behind| format!("cluster {cluster}: {behind}")));
     if *leaving {
-        told.push(format!("cluster {cluster} is not part of the environment any more: it is taken away there"));
+        told.push(format!(
+            "cluster {cluster} is not part of the environment any more: it is taken away there"
+        ));
     }
     told
 }

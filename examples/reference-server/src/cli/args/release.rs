@@ -45,9 +45,16 @@ pub struct WaitArgs {
 pub struct DeployArgs {
     /// The application
     pub app: AppName,
-    /// The specification, in YAML or JSON; `-` for the standard input
+    /// The specification, a Compose file, or objects of Kubernetes, in YAML or JSON; a folder of such objects; `-` for the
+    /// standard input
     #[arg(long, short = 'f', value_name = "FILE", group = "change")]
     pub file: Option<PathBuf>,
+    /// An active profile of a Compose file; may be repeated
+    #[arg(long, value_name = "NAME", requires = "file")]
+    pub profile: Vec<String>,
+    /// The component that objects of Kubernetes become
+    #[arg(long, value_name = "NAME", default_value = "objects", requires = "file")]
+    pub component: ComponentName,
     /// A new image for a component; may be repeated
     #[arg(long, short = 'i', value_name = "COMPONENT=IMAGE", group = "change")]
     pub image: Vec<ImageArg>,

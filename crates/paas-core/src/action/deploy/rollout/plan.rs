@@ -7,12 +7,12 @@ use crate::engine::{ScaleRecord, Services};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::model::{
     ClusterOrder, Component, ComponentKind, Environment, OnClusterFailure, Release, ReleaseNumber,
-    ReleaseOrigin, StrategySpec, Target,
+    ReleaseOrigin, StrategySpec, Target, Template,
 };
 use crate::name::{AppEnv, ComponentName};
 use crate::release::{
-    Plan, PlanError, RollbackJump, RolloutTrack, RunOnce, Seconds, Strategy as _, StrategyContext, TakeNote,
-    TrackVersion,
+    Plan, PlanError, Recreate, RollbackJump, RolloutTrack, RunOnce, Seconds, Strategy as _, StrategyContext,
+    TakeNote, TrackVersion,
 };
 
 /// How a release proceeds where its components do not say.
@@ -40,6 +40,9 @@ pub(super) fn tracks(
     let together = draft.order(&base.env) == (ClusterOrder::AllAtOnce, OnClusterFailure::Back);
     for (i, component) in draft.version.spec.components.iter().enumerate() {
         let Some(rendered) = draft.templates.get(&component.name) else { continue };
+        if component.kind == ComponentKind::Manifests {
+            faults.extend(manifests(services, at, base, &format!("components[{i}]"), &rendered.template)?);
+        }
         let now = base.current.as_ref().and_then(|current| current.components.get(&component.name));
         let changes = now.is_some_and(|now| now.revision != rendered.revision);
         for target in &base.env.targets {
@@ -54,7 +57,8 @@ pub(super) fn tracks(
             let runs = live.get(&component.name).is_some_and(|count| *count > 0);
             let note =
                 format!("{} may be interrupted for a moment: its strategy allows that", component.name);
-            if plan.may_interrupt && changes && runs && !notes.contains(&note) {
+            let interrupts = plan.may_interrupt && component.kind != ComponentKind::Manifests;
+            if interrupts && changes && runs && !notes.contains(&note) {
                 notes.push(note);
             }
             let key = at.component(component.name.clone());
@@ -119,6 +123,36 @@ fn removed(
     })
 }
 
+/// What the environment's clusters refuse of a component of manifests.
+fn manifests(
+    services: &Services,
+    at: &AppEnv,
+    base: &Base,
+    path: &str,
+    template: &Template,
+) -> Result<Vec<Fault>> {
+    let clusters = services.clusters();
+    let mut faults: Vec<Fault> = Vec::new();
+    for target in &base.env.targets {
+        // One that is away is asked when it is back: its backend checks again before it makes anything.
+        let Some(ports) = clusters.get(&target.cluster) else { continue };
+        if !ports.runtime.capabilities().manifests {
+            return Err(Error::new(ErrorKind::Unsupported, "release manifests")
+                .with_context("component", at.component(template.component.component.clone()))
+                .with_context("cluster", &target.cluster)
+                .with_source("the cluster takes no objects of Kubernetes")
+                .with_remedy("Deploy into an environment on a Kubernetes cluster, or declare components."));
+        }
+        for fault in ports.runtime.refusals(template) {
+            let fault = Fault::new(format!("{path}.{}", fault.path), fault.message);
+            if !faults.contains(&fault) {
+                faults.push(fault);
+            }
+        }
+    }
+    Ok(faults)
+}
+
 /// Whether the cluster's router shares traffic out between revisions. One that is not open now, because it cannot be reached,
 /// is taken to be like most.
 fn shares_traffic(services: &Services, target: &Target) -> bool {
@@ -145,11 +179,16 @@ impl Way<'_> {
     ) -> Result<(Plan, Plan), PlanError> {
         let traffic = shares_traffic(services, target) && component.kind == ComponentKind::Service;
         let context = StrategyContext::new(traffic);
-        let declared =
-            self.forced.unwrap_or_else(|| component.strategy.as_ref().unwrap_or(self.release));
+        let declared = self.forced.unwrap_or_else(|| component.strategy.as_ref().unwrap_or(self.release));
         let timed = with_times(context, declared);
         if component.kind == ComponentKind::Job {
             return Ok((RunOnce::default().compile(&timed)?, TakeNote {}.compile(&timed)?));
+        }
+        if component.kind == ComponentKind::Manifests {
+            // The objects of two versions have the same names, so that there is one version at a time; the cluster's own
+            // controllers replace what is behind them.
+            let plan = Recreate::default().compile(&timed)?;
+            return Ok((plan.clone(), plan));
         }
         let back = match declared {
             StrategySpec::Rolling { .. } => RollbackJump::default().compile(&timed)?,
