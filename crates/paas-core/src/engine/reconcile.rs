@@ -16,6 +16,7 @@ mod events;
 mod orphans;
 mod routes;
 mod run;
+mod spaces;
 mod track;
 mod watch;
 mod world;
@@ -218,6 +219,7 @@ async fn resync(context: Arc<Context>, asked: Arc<tokio::sync::Notify>) -> Error
             context.queue.add(key);
         }
         context.queue.add(Key::Orphans);
+        context.queue.add(Key::Spaces);
         tokio::select! {
             () = sleep(RESYNC) => {}
             () = asked.notified() => {}
@@ -232,6 +234,7 @@ async fn work(context: Arc<Context>) -> Error {
             Key::Track(track) => track::reconcile(&context, track).await,
             Key::Run(at, id) => run::reconcile(&context, at, id).await,
             Key::Orphans => orphans::sweep(&context).await,
+            Key::Spaces => spaces::sweep(&context).await,
         };
         if let Some(error) = settle(&context, work, outcome).await {
             return error;
@@ -247,7 +250,7 @@ async fn settle(context: &Context, work: Work<Key>, outcome: Result<()>) -> Opti
     let subject = match &key {
         Key::App(at) | Key::Run(at, _) => Some(Subject::App(at.clone())),
         Key::Track(track) => Some(Subject::Track(track.clone())),
-        Key::Orphans => None,
+        Key::Orphans | Key::Spaces => None,
     };
     let conditions = context.services.conditions();
     match outcome {

@@ -69,7 +69,7 @@ fn has_ended(pod: &Pod) -> bool {
 
 impl Shared {
     /// The selector of a track's objects in one role.
-    pub(super) fn track_selector(&self, track: &TrackKey, role: &str) -> ListParams {
+    pub(crate) fn track_selector(&self, track: &TrackKey, role: &str) -> ListParams {
         let installation = self.installation();
         let mut labels = installation.track_labels(track);
         labels.retain(|key, _| key.starts_with(installation.domain()));

@@ -21,7 +21,7 @@ use paas_core::model::{
 use paas_core::port::{
     Epoch, Exec, ExecInput, ExecOptions, ExecOutput, ExecSession, ExecTarget, InstanceId, Logs, Router,
     RouterCapabilities, RunSpec, Runtime, RuntimeCapabilities, SecretSource, SecretValue, SetKey,
-    SetObservation, SetSpec,
+    SetObservation, SetSpec, Spaces,
 };
 use paas_core::{AppEnv, Bytes, ClusterName, ComponentKey, Result, TrackKey};
 use paas_k8s::client::connect;
@@ -104,7 +104,7 @@ impl Fixture {
     }
 
     pub(crate) async fn close(&self) {
-        ok(self.cluster.remove_space(&"conformance/test".parse().unwrap()).await);
+        ok(Spaces::remove(&self.cluster, Epoch(1), &"conformance/test".parse().unwrap()).await);
     }
 
     fn template(&self, component: &ComponentKey, script: &str) -> Template {

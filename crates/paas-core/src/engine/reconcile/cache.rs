@@ -138,6 +138,13 @@ impl Cache {
         self.read().apps.get(&track.component.at).is_some_and(|app| app.tracks.contains_key(track))
     }
 
+    /// Whether an environment has tracks on a cluster.
+    pub(super) fn has_tracks_of(&self, env: &EnvRef, cluster: &ClusterName) -> bool {
+        let documents = self.read();
+        let mut apps = documents.apps.iter().filter(|(at, _)| at.env_ref() == *env);
+        apps.any(|(_, app)| app.tracks.keys().any(|track| track.cluster == *cluster))
+    }
+
     /// A track.
     pub(super) fn track(&self, track: &TrackKey) -> Option<Arc<Stored<TrackRecord>>> {
         self.read().apps.get(&track.component.at)?.tracks.get(track).cloned()
@@ -237,7 +244,7 @@ impl Cache {
         match key.kind.as_str() {
             Environment::KIND => {
                 all.envs.retain(|_, env| env.key() != key || !older(env.modified));
-                Vec::new()
+                vec![Key::Spaces]
             }
             AppEnvRecord::KIND => {
                 let Some((at, _)) = all.apps.iter_mut().find(|(_, app)| {

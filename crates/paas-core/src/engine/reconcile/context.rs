@@ -33,6 +33,8 @@ pub(super) enum Key {
     Run(AppEnv, InstanceId),
     /// What nobody declares.
     Orphans,
+    /// The spaces of environments.
+    Spaces,
 }
 
 pub(super) struct Context {
