@@ -16,6 +16,7 @@ mod deploy;
 mod env;
 mod event;
 mod grant;
+mod node;
 mod org;
 mod page;
 mod perform;
@@ -52,6 +53,7 @@ pub use deploy::{Deploy, DeployApp, DeployChange, ReleaseStarted, StartedCompone
 pub use env::{CreateEnv, DeleteEnv, EnvChange, EnvInfo, GetEnv, ListEnvs, NewEnv, UpdateEnv};
 pub use event::ListEvents;
 pub use grant::{GrantRole, ListGrants, RevokeGrant};
+pub use node::{NodeUse, ReadNodes, ReadUsage, UseNode};
 pub use org::{CreateOrg, DeleteOrg, GetOrg, ListOrgs, NewOrg, OrgChange, UpdateOrg};
 pub use page::{ListPage, PageOptions, Versioned};
 pub use release::{Change, Diff, DiffReleases, GetRelease, ListReleases, ReleaseSummary};

@@ -46,7 +46,7 @@ pub use queue::{Backoff, KeyedQueue, Work};
 pub use rollout::{Advanced, RolloutView, advance};
 pub use secrets::SecretResolver;
 pub use services::Services;
-pub use session::{EventAt, Outcome, Progress, Session};
+pub use session::{AppUsage, EventAt, InstanceUsage, MissingUsage, Outcome, Progress, Session};
 pub use status::{
     AppState, AppStatus, ClusterStatus, ComponentStatus, InstanceStatus, RolloutStatus, RouteStatus,
     TrackStatus, VersionStatus,

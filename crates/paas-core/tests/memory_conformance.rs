@@ -12,16 +12,17 @@ use paas_core::conformance::logs::LogsFixture;
 use paas_core::conformance::registry::RegistryFixture;
 use paas_core::conformance::router::{Answer, RouterFixture};
 use paas_core::conformance::runtime::{RuntimeFixture, Workload};
+use paas_core::conformance::surroundings::SurroundingsFixture;
 use paas_core::memory::{Ending, Image, Images, SimulatedCluster};
 use paas_core::model::{
     ComponentKind, Port, Probes, ResolvedValue, Resources, RestartPolicy, RevisionId, Security, Template,
     Termination,
 };
 use paas_core::port::{
-    Epoch, Exec, InstanceId, Logs, Registry, Router, RouterCapabilities, RunSpec, Runtime,
-    RuntimeCapabilities, SetKey, SetSpec,
+    ClusterPorts, Drift, Epoch, Exec, InstanceId, Logs, Registry, Router, RouterCapabilities, RunSpec,
+    Runtime, RuntimeCapabilities, SetKey, SetSpec,
 };
-use paas_core::{ComponentKey, ErrorKind, TrackKey};
+use paas_core::{ComponentKey, EnvRef, ErrorKind, TrackKey};
 
 /// What the simulated cluster must be able to do.
 const RUNTIME: RuntimeCapabilities = RuntimeCapabilities {
@@ -294,6 +295,30 @@ impl ExecFixture for Fixture {
     }
 }
 
+#[async_trait]
+impl SurroundingsFixture for Fixture {
+    fn ports(&self) -> ClusterPorts {
+        self.cluster.ports()
+    }
+
+    fn required(&self) -> [bool; 3] {
+        [true, true, true]
+    }
+
+    fn moves(&self) -> bool {
+        true
+    }
+
+    async fn start(&self, track: &TrackKey) -> InstanceId {
+        self.one_more(track).await
+    }
+
+    async fn disturb(&self, env: &EnvRef) {
+        let drift = Drift { kind: "Quota".to_owned(), name: "space".to_owned(), missing: false };
+        self.cluster.damage_space(env, drift);
+    }
+}
+
 /// Images behind the fixture's trait.
 struct Pushed(Images);
 
@@ -353,6 +378,13 @@ mod logs {
 mod exec {
     use super::Fixture;
     paas_core::exec_conformance!(
+        #[tokio::test(start_paused = true)] => Fixture::new()
+    );
+}
+
+mod surroundings {
+    use super::Fixture;
+    paas_core::surroundings_conformance!(
         #[tokio::test(start_paused = true)] => Fixture::new()
     );
 }

@@ -109,11 +109,14 @@ impl KubernetesCluster {
 
     /// Its ports, as a platform takes them.
     pub fn ports(&self) -> ClusterPorts {
+        let cluster = Arc::new(self.clone());
         ClusterPorts {
-            runtime: Arc::new(self.clone()),
-            router: Arc::new(self.clone()),
-            logs: Some(Arc::new(self.clone())),
-            exec: Some(Arc::new(self.clone())),
+            logs: Some(cluster.clone()),
+            exec: Some(cluster.clone()),
+            metrics: Some(cluster.clone()),
+            nodes: Some(cluster.clone()),
+            spaces: Some(cluster.clone()),
+            ..ClusterPorts::new(cluster.clone(), cluster)
         }
     }
 

@@ -20,6 +20,7 @@ mod hand;
 mod kinds;
 mod kubelet;
 mod logs;
+mod metrics;
 mod objects;
 mod request;
 mod service;

@@ -25,7 +25,7 @@ const MANIFESTS: Option<&str> = Some("manifests with objects of this kind");
 
 /// What the platform does on a cluster. `rbac.yaml` says the same.
 const NEEDS: &[Need] = &[
-    ("", "namespaces", &["get", "create", "patch"], None),
+    ("", "namespaces", &["get", "list", "create", "patch", "delete"], None),
     ("", "resourcequotas", &["get", "create", "patch"], None),
     ("", "limitranges", &["get", "create", "patch"], None),
     ("networking.k8s.io", "networkpolicies", &["get", "create", "patch", "delete"], None),

@@ -17,6 +17,7 @@ mod forget;
 mod orphans;
 mod routes;
 mod run;
+mod spaces;
 mod tombstone;
 mod track;
 mod watch;
@@ -221,6 +222,7 @@ async fn resync(context: Arc<Context>, asked: Arc<tokio::sync::Notify>) -> Error
         }
         for cluster in context.services.clusters().keys() {
             context.queue.add(Key::Orphans(cluster.clone()));
+            context.queue.add(Key::Spaces(cluster.clone()));
         }
         tokio::select! {
             () = sleep(RESYNC) => {}
@@ -261,6 +263,7 @@ async fn one(context: Arc<Context>, work: Work<Key>) -> Option<Error> {
         Key::Routes(at, cluster) => routes::reconcile(&context, at, cluster).await,
         Key::Tombstone(at, cluster) => tombstone::reconcile(&context, at, cluster).await,
         Key::Orphans(cluster) => orphans::sweep(&context, cluster).await,
+        Key::Spaces(cluster) => spaces::sweep(&context, cluster).await,
         Key::Forget(cluster) => forget::reconcile(&context, cluster).await,
     };
     settle(&context, work, outcome).await
@@ -273,7 +276,7 @@ async fn settle(context: &Context, work: Work<Key>, outcome: Result<()>) -> Opti
         Key::App(at) | Key::Run(at, ..) => Some(Subject::App(at.clone())),
         Key::Track(track) => Some(Subject::Track(track.clone())),
         Key::Routes(at, cluster) => Some(Subject::Routes(at.clone(), cluster.clone())),
-        Key::Tombstone(..) | Key::Orphans(_) | Key::Forget(_) => None,
+        Key::Tombstone(..) | Key::Orphans(_) | Key::Spaces(_) | Key::Forget(_) => None,
     };
     let conditions = context.services.conditions();
     match outcome {

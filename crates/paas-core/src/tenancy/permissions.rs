@@ -96,6 +96,8 @@ permissions! {
     CLUSTER_READ = "cluster.read", Viewer;
     /// Adding, changing and removing clusters.
     CLUSTER_WRITE = "cluster.write", PlatformAdmin;
+    /// Keeping instances away from machines, and emptying them.
+    NODE_WRITE = "node.write", PlatformAdmin;
     /// Granting and revoking the role of platform administrator.
     PLATFORM_ADMINISTER = "platform.administer", PlatformAdmin;
 }

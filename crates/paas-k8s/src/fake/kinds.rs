@@ -72,6 +72,7 @@ pub(super) static DEPLOYMENT: &Kind = &KINDS[10];
 pub(super) static STATEFUL_SET: &Kind = &KINDS[22];
 pub(super) static JOB: &Kind = &KINDS[11];
 pub(super) static BUDGET: &Kind = &KINDS[12];
+pub(super) static POD_METRICS: &Kind = &KINDS[20];
 pub(super) static GATEWAY: &Kind = &KINDS[16];
 pub(super) static HTTP_ROUTE: &Kind = &KINDS[17];
 pub(super) static TCP_ROUTE: &Kind = &KINDS[18];

@@ -18,7 +18,7 @@ use super::apply::precondition;
 use super::faults::{FOR_EVER, Fault};
 use super::objects::Key;
 use super::request::{Request, Selector};
-use super::{Inner, State, exec, kinds, logs, watch};
+use super::{Inner, State, exec, kinds, logs, metrics, watch};
 
 /// The body of an answer.
 pub(super) type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
@@ -214,11 +214,13 @@ impl State {
         let selector = Selector::of(request);
         let items: Vec<Value> = self
             .objects
-            .of(kind)
+            .of(if kind == kinds::POD_METRICS { kinds::POD } else { kind })
             .filter(|(key, _)| request.namespace.is_none() || request.namespace == key.namespace)
             .map(|(_, object)| object)
             .filter(|object| selector.fits(object))
-            .cloned()
+            .filter_map(|object| {
+                if kind == kinds::POD_METRICS { metrics::of_pod(kind, object) } else { Some(object.clone()) }
+            })
             .collect();
         json!({
             "apiVersion": kind.api_version(),

@@ -8,25 +8,26 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use async_trait::async_trait;
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use libtest_mimic::Failed;
 use paas_cluster_harness::{Gateway, TestCluster};
 use paas_core::conformance::exec::{Command, ExecFixture};
 use paas_core::conformance::logs::LogsFixture;
 use paas_core::conformance::router::{Answer, RouterFixture};
 use paas_core::conformance::runtime::{RuntimeFixture, Workload};
+use paas_core::conformance::surroundings::SurroundingsFixture;
 use paas_core::model::{
     ComponentKind, Port, Probe, ProbeCheck, Probes, Protocol, ResolvedValue, Resources, RestartPolicy,
     RevisionId, SecretRef, Security, Template, Termination,
 };
 use paas_core::port::{
-    Epoch, Exec, ExecInput, ExecOptions, ExecOutput, ExecSession, ExecTarget, InstanceId, Logs, Router,
-    RouterCapabilities, RunSpec, Runtime, RuntimeCapabilities, SecretSource, SecretValue, SetKey,
-    SetObservation, SetSpec,
+    ClusterPorts, Epoch, Exec, ExecInput, ExecOptions, ExecOutput, ExecSession, ExecTarget, InstanceId, Logs,
+    Router, RouterCapabilities, RunSpec, Runtime, RuntimeCapabilities, SecretSource, SecretValue, SetKey,
+    SetObservation, SetSpec, Spaces,
 };
-use paas_core::{AppEnv, Bytes, ClusterName, ComponentKey, Result, TrackKey};
+use paas_core::{AppEnv, Bytes, ClusterName, ComponentKey, EnvRef, Result, TrackKey};
 use paas_k8s::client::connect;
-use paas_k8s::kube::api::ListParams;
+use paas_k8s::kube::api::{ListParams, Patch, PatchParams};
 use paas_k8s::kube::config::{KubeConfigOptions, Kubeconfig};
 use paas_k8s::kube::{Api, Config};
 use paas_k8s::{CallLimits, GatewayOptions, Installation, KubernetesCluster, KubernetesOptions};
@@ -108,7 +109,7 @@ impl Fixture {
     }
 
     pub(crate) async fn close(&self) {
-        ok(self.cluster.remove_space(&"conformance/test".parse().unwrap()).await);
+        ok(Spaces::remove(&self.cluster, Epoch(1), &"conformance/test".parse().unwrap()).await);
     }
 
     fn template(&self, component: &ComponentKey, script: &str) -> Template {
@@ -435,6 +436,41 @@ impl ExecFixture for Fixture {
     async fn still_runs(&self, instance: &InstanceId, _: &Command) -> Option<bool> {
         let processes = self.script(instance, "cat /proc/[0-9]*/cmdline | tr '\\000' ' '").await?;
         Some(processes.contains("sleep 3600"))
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
+}
+
+#[async_trait]
+impl SurroundingsFixture for Fixture {
+    fn ports(&self) -> ClusterPorts {
+        self.cluster.ports()
+    }
+
+    fn required(&self) -> [bool; 3] {
+        [true, true, true]
+    }
+
+    fn moves(&self) -> bool {
+        true
+    }
+
+    async fn start(&self, track: &TrackKey) -> InstanceId {
+        self.one_more(track).await
+    }
+
+    async fn disturb(&self, env: &EnvRef) {
+        let namespaces: Api<Namespace> = Api::all(self.cluster.client().clone());
+        let ours = format!("paas-test.example.org/installation={}", self.installation);
+        let all = namespaces.list(&ListParams::default().labels(&ours)).await.unwrap();
+        let of_env = |it: &Namespace| {
+            it.metadata.labels.as_ref().unwrap()["paas-test.example.org/org"] == env.org.as_str()
+        };
+        let name = all.items.into_iter().find(of_env).unwrap().metadata.name.unwrap();
+        let weaker = serde_json::json!({ "metadata": { "labels": { "pod-security.kubernetes.io/enforce": "privileged" } } });
+        namespaces.patch(&name, &PatchParams::default(), &Patch::Merge(weaker)).await.unwrap();
     }
 
     fn patience(&self) -> Duration {

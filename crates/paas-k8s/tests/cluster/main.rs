@@ -17,6 +17,7 @@ use paas_core::conformance::exec::ExecFixture;
 use paas_core::conformance::logs::LogsFixture;
 use paas_core::conformance::router::RouterFixture;
 use paas_core::conformance::runtime::RuntimeFixture;
+use paas_core::conformance::surroundings::SurroundingsFixture;
 
 use fixture::{Fixture, Place};
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let router: Vec<Promise<dyn RouterFixture>> = paas_core::router_conformance!(list);
     let logs: Vec<Promise<dyn LogsFixture>> = paas_core::logs_conformance!(list);
     let exec: Vec<Promise<dyn ExecFixture>> = paas_core::exec_conformance!(list);
+    let surroundings: Vec<Promise<dyn SurroundingsFixture>> = paas_core::surroundings_conformance!(list);
     let mut trials = Vec::new();
     for promise in runtime {
         trials.push(trial("runtime", promise.name, move |it| (promise.check)(it)));
@@ -38,6 +40,9 @@ fn main() -> ExitCode {
     }
     for promise in exec {
         trials.push(trial("exec", promise.name, move |it| (promise.check)(it)));
+    }
+    for promise in surroundings {
+        trials.push(trial("surroundings", promise.name, move |it| (promise.check)(it)));
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -5,20 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use paas_core::conformance::exec::{Command, ExecFixture};
 use paas_core::conformance::logs::LogsFixture;
 use paas_core::conformance::router::{Answer, RouterFixture};
 use paas_core::conformance::runtime::{RuntimeFixture, Workload};
+use paas_core::conformance::surroundings::SurroundingsFixture;
 use paas_core::memory::{Ending, Image};
 use paas_core::model::{Port, RevisionId, Template, Termination};
 use paas_core::port::{
-    Epoch, Exec, InstanceId, Logs, Router, RouterCapabilities, RunSpec, Runtime, RuntimeCapabilities,
+    ClusterPorts, Epoch, Exec, InstanceId, Logs, Router, RouterCapabilities, RunSpec, Runtime,
+    RuntimeCapabilities,
 };
-use paas_core::{ComponentKey, TrackKey};
+use paas_core::{ComponentKey, EnvRef, TrackKey};
 use paas_k8s::fake::Reply;
 use paas_k8s::kube::Api;
-use paas_k8s::kube::api::ListParams;
+use paas_k8s::kube::api::{ListParams, Patch, PatchParams};
+use serde_json::json;
 
 use super::fixture::{DOMAIN, Fixture, ROUTER, RUNTIME, http, ok, open, options};
 
@@ -196,6 +199,36 @@ impl ExecFixture for Fixture {
     }
 }
 
+#[async_trait]
+impl SurroundingsFixture for Fixture {
+    fn ports(&self) -> ClusterPorts {
+        self.cluster.ports()
+    }
+
+    fn required(&self) -> [bool; 3] {
+        [true, true, true]
+    }
+
+    fn moves(&self) -> bool {
+        true
+    }
+
+    async fn start(&self, track: &TrackKey) -> InstanceId {
+        self.one_more(track).await
+    }
+
+    async fn disturb(&self, env: &EnvRef) {
+        let namespaces: Api<Namespace> = Api::all(self.fake.client());
+        let all = namespaces.list(&ListParams::default()).await.unwrap();
+        let of_env =
+            |it: &Namespace| it.metadata.labels.as_ref().unwrap()["paas.example.org/org"] == env.org.as_str();
+        let name = all.items.into_iter().find(of_env).unwrap().metadata.name.unwrap();
+        let weaker =
+            json!({ "metadata": { "labels": { "pod-security.kubernetes.io/enforce": "privileged" } } });
+        namespaces.patch(&name, &PatchParams::default(), &Patch::Merge(weaker)).await.unwrap();
+    }
+}
+
 mod runtime {
     use super::Fixture;
     paas_core::runtime_conformance!(
@@ -220,6 +253,13 @@ mod logs {
 mod exec {
     use super::Fixture;
     paas_core::exec_conformance!(
+        #[tokio::test(start_paused = true)] => Fixture::new().await
+    );
+}
+
+mod surroundings {
+    use super::Fixture;
+    paas_core::surroundings_conformance!(
         #[tokio::test(start_paused = true)] => Fixture::new().await
     );
 }

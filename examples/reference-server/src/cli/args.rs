@@ -15,7 +15,7 @@ pub use access::{AuditArgs, GrantCommand, LoginArgs, TokenCommand};
 pub use app::{
     AppCommand, DeleteArgs, EnvCommand, EventsArgs, ExecArgs, LogsArgs, OrgCommand, RunArgs, StatusArgs,
 };
-pub use cluster::ClusterCommand;
+pub use cluster::{ClusterCommand, NodeCommand};
 pub use release::{
     AbortArgs, AppArgs, ComponentArgs, DeployArgs, DiffArgs, ReleasesArgs, RollbackArgs, ScaleArgs, WaitArgs,
 };
@@ -123,6 +123,9 @@ pub enum Command {
     /// Clusters: where applications run
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// The machines of clusters
+    #[command(subcommand)]
+    Node(NodeCommand),
     /// Applications
     #[command(subcommand)]
     App(AppCommand),
@@ -130,6 +133,8 @@ pub enum Command {
     Deploy(DeployArgs),
     /// What runs, how it is, and why
     Status(StatusArgs),
+    /// What instances use now
+    Top(AppArgs),
     /// What instances print
     Logs(LogsArgs),
     /// Run a command in a running instance

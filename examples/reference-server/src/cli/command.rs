@@ -9,6 +9,7 @@ mod deploy;
 mod env;
 mod exec;
 mod logs;
+mod node;
 mod org;
 mod release;
 mod route;
@@ -78,9 +79,11 @@ async fn carry_out(common: &Common, command: Command) -> Result<(), Failure> {
         Command::Org(command) => org::run(&session, command).await,
         Command::Env(command) => env::run(&session, command).await,
         Command::Cluster(command) => cluster::run(&session, command).await,
+        Command::Node(command) => node::run(&session, command).await,
         Command::App(command) => app::run(&session, command).await,
         Command::Deploy(args) => deploy::run(&session, args).await,
         Command::Status(args) => status::run(&session, args).await,
+        Command::Top(args) => node::top(&session, args).await,
         Command::Logs(args) => logs::run(&session, args).await,
         Command::Exec(args) => exec::exec(&session, args).await,
         Command::Run(args) => exec::run(&session, args).await,

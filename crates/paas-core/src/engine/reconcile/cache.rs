@@ -147,6 +147,13 @@ impl Cache {
         self.read().apps.get(&track.component.at).is_some_and(|app| app.tracks.contains_key(track))
     }
 
+    /// Whether an environment has tracks on a cluster.
+    pub(super) fn has_tracks_of(&self, env: &EnvRef, cluster: &ClusterName) -> bool {
+        let documents = self.read();
+        let mut apps = documents.apps.iter().filter(|(at, _)| at.env_ref() == *env);
+        apps.any(|(_, app)| app.tracks.keys().any(|track| track.cluster == *cluster))
+    }
+
     /// A track.
     pub(super) fn track(&self, track: &TrackKey) -> Option<Arc<Stored<TrackRecord>>> {
         self.read().apps.get(&track.component.at)?.tracks.get(track).cloned()
@@ -278,15 +285,18 @@ impl Cache {
         let older = |modified: Revision| modified < revision;
         match key.kind.as_str() {
             Environment::KIND => {
-                all.envs.retain(|_, env| env.key() != key || !older(env.modified));
-                Vec::new()
+                let gone = all.envs.extract_if(|_, env| env.key() == key && older(env.modified));
+                let targets = gone.flat_map(|(_, env)| env.value.targets.clone());
+                targets.map(|target| Key::Spaces(target.cluster)).collect()
             }
             // Whoever has the name now may begin on that cluster.
             TombstoneRecord::KIND => {
                 let gone = all.tombstones.iter().find(|(_, it)| it.key() == key && older(it.modified));
                 let Some((at, cluster)) = gone.map(|(place, _)| place.clone()) else { return Vec::new() };
-                all.tombstones.remove(&(at.clone(), cluster));
-                all.apps.get(&at).map(|app| app_keys(&at, app)).unwrap_or_default()
+                all.tombstones.remove(&(at.clone(), cluster.clone()));
+                let mut keys = all.apps.get(&at).map(|app| app_keys(&at, app)).unwrap_or_default();
+                keys.push(Key::Spaces(cluster));
+                keys
             }
             ForgottenRecord::KIND => {
                 all.forgotten.retain(|_, it| it.key() != key || !older(it.modified));
@@ -308,15 +318,20 @@ impl Cache {
             _ => {
                 let Ok(at) = key.parent.parse::<AppEnv>() else { return Vec::new() };
                 let Some(app) = all.apps.get_mut(&at) else { return Vec::new() };
+                let mut keys = vec![Key::App(at.clone())];
                 match key.kind.as_str() {
                     RolloutRecord::KIND => app.rollout = app.rollout.take().filter(|it| !older(it.modified)),
                     RoutesRecord::KIND => app.routes = app.routes.take().filter(|it| !older(it.modified)),
-                    TrackRecord::KIND => app.tracks.retain(|_, it| it.key() != key || !older(it.modified)),
+                    // What the environment has left may be left with its space.
+                    TrackRecord::KIND => {
+                        let gone = app.tracks.extract_if(.., |_, it| it.key() == key && older(it.modified));
+                        keys.extend(gone.map(|(track, _)| Key::Spaces(track.cluster)));
+                    }
                     RunRecord::KIND => app.runs.retain(|_, it| it.key() != key || !older(it.modified)),
                     _ => return Vec::new(),
                 }
                 all.tidy(&at);
-                vec![Key::App(at)]
+                keys
             }
         }
     }

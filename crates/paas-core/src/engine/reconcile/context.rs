@@ -37,6 +37,8 @@ pub(super) enum Key {
     Tombstone(AppEnv, ClusterName),
     /// What nobody declares on a cluster.
     Orphans(ClusterName),
+    /// The spaces of environments on a cluster.
+    Spaces(ClusterName),
     /// What is still known of a cluster that was removed.
     Forget(ClusterName),
 }
@@ -49,7 +51,8 @@ impl Key {
             Self::Run(_, cluster, _)
             | Self::Routes(_, cluster)
             | Self::Tombstone(_, cluster)
-            | Self::Orphans(cluster) => Some(cluster),
+            | Self::Orphans(cluster)
+            | Self::Spaces(cluster) => Some(cluster),
             Self::App(_) | Self::Forget(_) => None,
         }
     }

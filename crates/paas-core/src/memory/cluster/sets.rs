@@ -114,6 +114,7 @@ impl State {
                 }
             }
         } else {
+            self.use_space(&spec.key.track.component.at.env_ref());
             for volume in &spec.template.volumes {
                 self.volumes.insert((spec.key.track.clone(), volume.name.clone()));
             }
