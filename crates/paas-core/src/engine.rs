@@ -33,9 +33,9 @@ pub use collection::{Changes, Collections, Record, Records, Stored};
 pub use conditions::{Condition, Conditions, Subject};
 pub use deletion::remove_documents;
 pub use documents::{
-    AppEnvRecord, AppRecord, ClusterRecord, ClusterUseRecord, ConfigRecord, Deleting, EventKind, EventRecord, ForgottenRecord, Grant, Offline,
-    RequestRecord, Revoked, RolloutRecord, RoutesRecord, RunRecord, ScaleRecord, SecretRecord,
-    TemplateRecord, TombstoneRecord, TrackRecord, number_name,
+    AppEnvRecord, AppRecord, ClusterRecord, ClusterUseRecord, ConfigRecord, Deleting, EventKind, EventRecord,
+    ForgottenRecord, Grant, Offline, RequestRecord, Revoked, RolloutRecord, RoutesRecord, RunRecord,
+    ScaleRecord, SecretRecord, TemplateRecord, TombstoneRecord, TrackRecord, number_name,
 };
 pub use events::EventLog;
 pub use history::prune;
@@ -48,6 +48,6 @@ pub use secrets::SecretResolver;
 pub use services::Services;
 pub use session::{EventAt, Outcome, Progress, Session};
 pub use status::{
-    AppState, AppStatus, ClusterStatus, ComponentStatus, InstanceStatus, RolloutStatus, RouteStatus, TrackStatus,
-    VersionStatus,
+    AppState, AppStatus, ClusterStatus, ComponentStatus, InstanceStatus, RolloutStatus, RouteStatus,
+    TrackStatus, VersionStatus,
 };

@@ -21,9 +21,7 @@ pub use component::{
     Termination, ValueSource, VolumeMount,
 };
 pub use config::{ConfigEntry, ConfigVersion, SealedSecret, SecretFingerprint, SecretRef};
-pub use environment::{
-    ClusterOrder, Environment, OnClusterFailure, OnRunning, Organization, Target,
-};
+pub use environment::{ClusterOrder, Environment, OnClusterFailure, OnRunning, Organization, Target};
 pub use file::{FileMount, FileSource};
 pub use health::{Probe, ProbeCheck, Probes};
 pub use release::{AppVersion, Keep, Release, ReleaseNumber, ReleaseOrigin, ReleaseState, ReleasedComponent};

@@ -251,9 +251,12 @@ impl Action for AddCluster {
             );
         }
         if work.get::<ForgottenRecord>(&ForgottenRecord::key_of(&new.name)).await?.is_some() {
-            return Err(Error::new(ErrorKind::Conflict, "add a cluster under a name that is being forgotten")
-                .with_context("cluster", &new.name)
-                .with_remedy("Try again in a moment."));
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "add a cluster under a name that is being forgotten",
+            )
+            .with_context("cluster", &new.name)
+            .with_remedy("Try again in a moment."));
         }
         let mut record = ClusterRecord {
             name: new.name.clone(),

@@ -20,8 +20,8 @@ use super::{Action, Effect, Work};
 use crate::engine::{AppEnvRecord, Stored};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::model::{
-    AppSpec, AppVersion, ClusterOrder, OnClusterFailure, Release, ReleaseNumber, ReleaseOrigin, ReleaseState, RevisionId, StrategySpec,
-    Validate,
+    AppSpec, AppVersion, ClusterOrder, OnClusterFailure, Release, ReleaseNumber, ReleaseOrigin, ReleaseState,
+    RevisionId, StrategySpec, Validate,
 };
 use crate::name::{AppEnv, ComponentName};
 use crate::port::{AdmissionRequest, DocumentKey, Permission, Revision, Scope};

@@ -118,9 +118,10 @@ async fn check_clusters(work: &mut Work<'_>, targets: &[Target]) -> Result<()> {
     let services = work.services();
     for cluster in targets.iter().map(|target| &target.cluster).filter(|it| !services.is_built_in(it)) {
         work.need::<ClusterRecord>(&ClusterRecord::key_of(cluster), "cluster", cluster).await?;
-        let mut used = work.get(&ClusterUseRecord::key_of(cluster)).await?.unwrap_or_else(|| {
-            Stored::new(ClusterUseRecord { cluster: cluster.clone(), version: 0 })
-        });
+        let mut used = work
+            .get(&ClusterUseRecord::key_of(cluster))
+            .await?
+            .unwrap_or_else(|| Stored::new(ClusterUseRecord { cluster: cluster.clone(), version: 0 }));
         used.value.version += 1;
         work.changes().update(&used)?;
     }

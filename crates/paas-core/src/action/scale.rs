@@ -46,7 +46,11 @@ pub(super) fn bounded(component: &ComponentKey, count: u32, targets: &[Target]) 
     let other = targets.iter().filter(|target| on(target) != count);
     let told = other.map(|target| {
         let (name, cluster) = (&component.component, &target.cluster);
-        format!("{name} has {} and not {count} instances on {cluster}: {} are allowed", on(target), bounds_of(target))
+        format!(
+            "{name} has {} and not {count} instances on {cluster}: {} are allowed",
+            on(target),
+            bounds_of(target)
+        )
     });
     told.collect()
 }

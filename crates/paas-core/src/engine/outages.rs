@@ -38,8 +38,9 @@ impl Outages {
         match answer {
             Err(error) if is_outage(error) => {
                 let mut known = self.lock();
-                let outage =
-                    known.entry(cluster.clone()).or_insert_with(|| Outage { since: now, reason: String::new() });
+                let outage = known
+                    .entry(cluster.clone())
+                    .or_insert_with(|| Outage { since: now, reason: String::new() });
                 outage.reason = error.to_string();
             }
             _ => {

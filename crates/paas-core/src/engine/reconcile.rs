@@ -174,7 +174,8 @@ impl Supervisor {
             () = told_to_stop(self.stopped.clone()) => return Ok(()),
         };
         tracing::info!(%lease, "reconciling");
-        let queue = KeyedQueue::new(Backoff::default()).with_lanes(WORKERS, |key: &Key| key.cluster().cloned());
+        let queue =
+            KeyedQueue::new(Backoff::default()).with_lanes(WORKERS, |key: &Key| key.cluster().cloned());
         let (cache, feed) = Cache::load(services.store()).await?;
         let context =
             Arc::new(Context::new(Arc::clone(services), cache, queue, lease.epoch(), lease.guard()));

@@ -229,7 +229,10 @@ impl fmt::Display for AbortReason {
                 write!(f, "{} on {}: {why}", track.component.component, track.cluster)
             }
             Self::Away { cluster, since } => {
-                write!(f, "cluster {cluster} cannot be reached since {since}, and the time for progress is out")
+                write!(
+                    f,
+                    "cluster {cluster} cannot be reached since {since}, and the time for progress is out"
+                )
             }
             Self::NoCluster => f.write_str("its clusters were taken from the environment"),
             Self::Superseded(by) => write!(f, "superseded by rollout {by}"),
@@ -349,7 +352,8 @@ impl TrackState {
     pub fn reasons(&self) -> Vec<String> {
         let aborted =
             self.rollout.iter().filter_map(|rollout| rollout.aborted.as_ref()).map(ToString::to_string);
-        let away = self.away.map(|since| format!("cluster {} cannot be reached since {since}", self.track.cluster));
+        let away =
+            self.away.map(|since| format!("cluster {} cannot be reached since {since}", self.track.cluster));
         self.holds.iter().map(ToString::to_string).chain(away).chain(aborted).collect()
     }
 }

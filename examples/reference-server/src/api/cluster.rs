@@ -135,11 +135,7 @@ async fn removal(caller: Caller, Names(path): Names<Path>) -> Outcome<ClusterRem
     Ok(Answer::ok(caller.perform(PreviewRemoveCluster { cluster: path.cluster }).await?))
 }
 
-async fn remove(
-    caller: Caller,
-    Names(path): Names<Path>,
-    Query(query): Query<RemoveQuery>,
-) -> Outcome<()> {
+async fn remove(caller: Caller, Names(path): Names<Path>, Query(query): Query<RemoveQuery>) -> Outcome<()> {
     caller.perform(RemoveCluster { cluster: path.cluster, force: query.force }).await?;
     Ok(Answer::nothing())
 }

@@ -2,7 +2,8 @@
 
 use paas_core::EnvRef;
 use paas_core::action::{
-    CreateEnv, DeleteEnv, EnvChange, EnvInfo, GetEnv, ListEnvs, ListPage, ListStatus, NewEnv, UpdateEnv, Versioned,
+    CreateEnv, DeleteEnv, EnvChange, EnvInfo, GetEnv, ListEnvs, ListPage, ListStatus, NewEnv, UpdateEnv,
+    Versioned,
 };
 use paas_core::engine::AppStatus;
 use paas_core::model::Environment;

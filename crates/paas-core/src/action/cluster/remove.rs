@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::added;
 use crate::action::{Action, Effect, Work};
 use crate::engine::{
-    ClusterRecord, ClusterUseRecord, EventKind, ForgottenRecord, RunRecord, Stored, TombstoneRecord, TrackRecord,
+    ClusterRecord, ClusterUseRecord, EventKind, ForgottenRecord, RunRecord, Stored, TombstoneRecord,
+    TrackRecord,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Environment;
@@ -40,7 +41,8 @@ impl ClusterRemoval {
         let tracks = collections.all::<TrackRecord>(ListOptions::default()).await?;
         let tracks = tracks.into_iter().map(|track| track.value.state.track);
         let runs = collections.all::<RunRecord>(ListOptions::default()).await?;
-        let here = tracks.chain(runs.into_iter().map(|run| run.value.track)).filter(|it| it.cluster == *cluster);
+        let here =
+            tracks.chain(runs.into_iter().map(|run| run.value.track)).filter(|it| it.cluster == *cluster);
         let tombstones = collections.children::<TombstoneRecord>(cluster.as_str()).await?;
         Ok(Self {
             cluster: cluster.clone(),

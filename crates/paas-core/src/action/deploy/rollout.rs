@@ -13,8 +13,8 @@ use crate::engine::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    AppVersion, ClusterOrder, ComponentKind, Environment, OnClusterFailure, OnRunning, Release, ReleaseNumber, ReleaseOrigin, ReleaseState,
-    ReleasedComponent, RevisionId, StrategySpec, Template,
+    AppVersion, ClusterOrder, ComponentKind, Environment, OnClusterFailure, OnRunning, Release,
+    ReleaseNumber, ReleaseOrigin, ReleaseState, ReleasedComponent, RevisionId, StrategySpec, Template,
 };
 use crate::name::{AppEnv, ComponentKey, ComponentName};
 use crate::port::{Expect, Revision, Scope};
@@ -72,7 +72,11 @@ impl Draft {
         self.notes.append(&mut notes);
         for component in self.version.spec.components.iter().filter(|it| it.kind != ComponentKind::Job) {
             if let Some(count) = live.get(&component.name) {
-                self.notes.extend(scale::bounded(&at.component(component.name.clone()), *count, &base.env.targets));
+                self.notes.extend(scale::bounded(
+                    &at.component(component.name.clone()),
+                    *count,
+                    &base.env.targets,
+                ));
             }
         }
         for (component, count) in &live {

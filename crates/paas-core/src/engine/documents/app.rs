@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::below;
 use crate::engine::Record;
 use crate::model::{AppSpec, ReleaseNumber, RevisionId, RouteSpec, Target, Template};
-use crate::name::{AppEnv, AppName, ClusterName, AppRef, ComponentKey, ComponentName, OrgName};
+use crate::name::{AppEnv, AppName, AppRef, ClusterName, ComponentKey, ComponentName, OrgName};
 use crate::port::DocumentKey;
 
 /// An application of an organisation.

@@ -57,7 +57,10 @@ async fn leave_rest(context: &Context, at: &AppEnv) -> Result<bool> {
         // One that was removed has been forgotten with all that was on it.
         let record = context.services.store().get(&ClusterRecord::key_of(cluster)).await?;
         if record.is_some() || context.services.is_built_in(cluster) {
-            left.insert(cluster.clone(), TombstoneRecord { components: components.clone(), ..empty(cluster) });
+            left.insert(
+                cluster.clone(),
+                TombstoneRecord { components: components.clone(), ..empty(cluster) },
+            );
         }
     }
     for run in documents.runs.values() {

@@ -119,7 +119,9 @@ impl Cache {
             keys.extend(app.tracks.keys().cloned().map(Key::Track));
             keys.extend(app.runs.values().map(|run| run_key(&run.value)));
         }
-        keys.extend(documents.tombstones.keys().map(|(at, cluster)| Key::Tombstone(at.clone(), cluster.clone())));
+        keys.extend(
+            documents.tombstones.keys().map(|(at, cluster)| Key::Tombstone(at.clone(), cluster.clone())),
+        );
         keys.extend(documents.forgotten.keys().cloned().map(Key::Forget));
         keys
     }
@@ -233,15 +235,17 @@ impl Cache {
                 app.runs.insert(run.value.id.clone(), run);
                 vec![key]
             }),
-            TombstoneRecord::KIND => self.decoded(document, |all, tombstone: Arc<Stored<TombstoneRecord>>| {
-                let TombstoneRecord { at, cluster, .. } = &tombstone.value;
-                let key = (at.clone(), cluster.clone());
-                if !newer(all.tombstones.get(&key).map(|old| old.modified), tombstone.modified) {
-                    return Vec::new();
-                }
-                all.tombstones.insert(key.clone(), tombstone);
-                vec![Key::Tombstone(key.0, key.1)]
-            }),
+            TombstoneRecord::KIND => {
+                self.decoded(document, |all, tombstone: Arc<Stored<TombstoneRecord>>| {
+                    let TombstoneRecord { at, cluster, .. } = &tombstone.value;
+                    let key = (at.clone(), cluster.clone());
+                    if !newer(all.tombstones.get(&key).map(|old| old.modified), tombstone.modified) {
+                        return Vec::new();
+                    }
+                    all.tombstones.insert(key.clone(), tombstone);
+                    vec![Key::Tombstone(key.0, key.1)]
+                })
+            }
             ForgottenRecord::KIND => self.decoded(document, |all, mark: Arc<Stored<ForgottenRecord>>| {
                 let cluster = mark.value.cluster.clone();
                 if !newer(all.forgotten.get(&cluster).map(|old| old.modified), mark.modified) {

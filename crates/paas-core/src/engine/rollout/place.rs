@@ -14,7 +14,8 @@ use crate::release::{Rollout, RolloutId};
 /// just got them, or because they could not be reached when it was committed. It makes no new release.
 pub(super) async fn catch_up(services: &Services, view: &mut RolloutView) -> Result<()> {
     let Some(number) = view.current() else { return Ok(()) };
-    let behind: Vec<Target> = view.targets().iter().filter(|it| view.is_behind(&it.cluster, number)).cloned().collect();
+    let behind: Vec<Target> =
+        view.targets().iter().filter(|it| view.is_behind(&it.cluster, number)).cloned().collect();
     if behind.is_empty() {
         return Ok(());
     }

@@ -66,12 +66,7 @@ impl Coordination {
     }
 
     /// Carries on what brings one cluster to the current release.
-    fn catch_up(
-        &mut self,
-        cluster: ClusterName,
-        tracks: &BTreeMap<TrackKey, TrackState>,
-        now: Timestamp,
-    ) {
+    fn catch_up(&mut self, cluster: ClusterName, tracks: &BTreeMap<TrackKey, TrackState>, now: Timestamp) {
         let Some(rollout) = self.state.behind.remove(&cluster) else { return };
         if rollout.has_ended() {
             self.state.behind.insert(cluster, rollout);

@@ -79,8 +79,8 @@ impl<'t> Drive<'t> {
         if !matches!(self.rollout.phase, RolloutPhase::RollingBack(_)) {
             let parts = self.parts();
             let failed = parts.iter().find_map(|part| part.failed.clone());
-            let turns =
-                failed.filter(|_| self.rollout.on_failure == OnClusterFailure::Back && !self.rollout.committed);
+            let turns = failed
+                .filter(|_| self.rollout.on_failure == OnClusterFailure::Back && !self.rollout.committed);
             match turns {
                 Some(reason) => self.enter(RolloutPhase::RollingBack(reason)),
                 None => return self.go_forward(&parts),
@@ -125,16 +125,15 @@ impl<'t> Drive<'t> {
             let cluster = &track.track.cluster;
             match parts.iter_mut().find(|part| part.cluster == *cluster) {
                 Some(part) => part.tracks.push(track.clone()),
-                None => parts.push(Part {
-                    cluster: cluster.clone(),
-                    tracks: vec![track.clone()],
-                    failed: None,
-                }),
+                None => {
+                    parts.push(Part { cluster: cluster.clone(), tracks: vec![track.clone()], failed: None })
+                }
             }
         }
         for part in &mut parts {
             // Once it has failed there it stays so, whatever its tracks do on their way back.
-            part.failed = self.rollout.failed_on.get(&part.cluster).cloned().or_else(|| self.failed(&part.tracks));
+            part.failed =
+                self.rollout.failed_on.get(&part.cluster).cloned().or_else(|| self.failed(&part.tracks));
         }
         parts
     }
@@ -228,11 +227,8 @@ impl<'t> Drive<'t> {
 
     fn start(&mut self, track: &RolloutTrack, holds: BTreeSet<Hold>) {
         let rollout = &self.rollout;
-        let commit = if rollout.lockstep {
-            CommitMode::Lockstep { granted: false }
-        } else {
-            CommitMode::Independent
-        };
+        let commit =
+            if rollout.lockstep { CommitMode::Lockstep { granted: false } } else { CommitMode::Independent };
         let start = StartRollout {
             attempt: rollout.attempt,
             commit,

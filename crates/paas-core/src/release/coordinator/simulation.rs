@@ -10,8 +10,8 @@ use super::progress::Progress;
 use super::*;
 use crate::model::{RevisionId, StrategySpec};
 use crate::release::{
-    Act, Command, Detach, Phase, RevisionView, RollbackJump, RouteView, Strategy, StrategyContext, Weights, World,
-    next,
+    Act, Command, Detach, Phase, RevisionView, RollbackJump, RouteView, Strategy, StrategyContext, Weights,
+    World, next,
 };
 
 /// How many histories there are, unless `PAAS_SIM_HISTORIES` says otherwise.
@@ -98,7 +98,11 @@ impl Simulation {
         self.has_arrived(true);
         let (coordinator, tracks) = (self.coordinator.clone(), self.tracks.clone());
         self.step();
-        assert_eq!((coordinator, tracks), (self.coordinator.clone(), self.tracks.clone()), "it is not at rest");
+        assert_eq!(
+            (coordinator, tracks),
+            (self.coordinator.clone(), self.tracks.clone()),
+            "it is not at rest"
+        );
     }
 
     fn act(&mut self) {
@@ -209,7 +213,8 @@ impl Simulation {
             let index = usize::try_from(self.rng.below(3)).expect("a small number");
             self.broken.insert((cluster(index), release));
         }
-        self.log.push(format!("deploy {release} {order:?} {on_failure:?} {policy:?}, bad on {:?}", self.broken));
+        self.log
+            .push(format!("deploy {release} {order:?} {on_failure:?} {policy:?}, bad on {:?}", self.broken));
         self.take(state, events);
     }
 
@@ -286,8 +291,9 @@ impl Simulation {
         }
         let broken = &self.broken;
         let view = |(revision, count): (&RevisionId, &u32)| {
-            let is_broken =
-                broken.iter().any(|(cluster, n)| *cluster == key.cluster && revision.to_string() == format!("r{n}"));
+            let is_broken = broken
+                .iter()
+                .any(|(cluster, n)| *cluster == key.cluster && revision.to_string() == format!("r{n}"));
             let ready = if is_broken { 0 } else { *count as usize };
             let view = RevisionView {
                 desired: *count,
@@ -321,7 +327,8 @@ impl Simulation {
     /// What must hold at every moment.
     fn check(&self) {
         let Some(active) = &self.coordinator.active else { return };
-        let of = |track: &RolloutTrack| Progress::of(self.tracks.get(&track.track), &active.id, active.attempt);
+        let of =
+            |track: &RolloutTrack| Progress::of(self.tracks.get(&track.track), &active.id, active.attempt);
         let mut clusters: Vec<&ClusterName> = Vec::new();
         for track in &active.tracks {
             if !clusters.contains(&&track.track.cluster) {
@@ -334,9 +341,8 @@ impl Simulation {
         };
         if active.order == ClusterOrder::OneByOne {
             for (index, cluster) in clusters.iter().enumerate() {
-                let begun = of_cluster(cluster)
-                    .iter()
-                    .any(|it| !matches!(it, Progress::Unaware | Progress::Left));
+                let begun =
+                    of_cluster(cluster).iter().any(|it| !matches!(it, Progress::Unaware | Progress::Left));
                 let earlier = clusters[..index].iter().all(|earlier| active.has_committed_on(earlier));
                 assert!(!begun || earlier, "{cluster} has begun before those before it have committed");
             }
@@ -381,7 +387,8 @@ impl Simulation {
 }
 
 /// Seeds whose histories once went wrong, and how.
-const FOUND: [(u64, &str); 1] = [(27, "a cluster that waited for its turn kept what was under way there for an earlier release")];
+const FOUND: [(u64, &str); 1] =
+    [(27, "a cluster that waited for its turn kept what was under way there for an earlier release")];
 
 #[test]
 fn what_was_found_once_stays_mended() {
@@ -399,7 +406,12 @@ fn whatever_happens_to_clusters_the_others_go_on_and_all_converge() {
         let ran = std::panic::catch_unwind(|| {
             let mut simulation = Simulation::new(seed);
             let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| simulation.run()));
-            assert!(ran.is_ok(), "history:\n  {}\n{:#?}", simulation.log.join("\n  "), simulation.coordinator);
+            assert!(
+                ran.is_ok(),
+                "history:\n  {}\n{:#?}",
+                simulation.log.join("\n  "),
+                simulation.coordinator
+            );
         });
         assert!(ran.is_ok(), "seen again with PAAS_SIM_SEED={seed} PAAS_SIM_HISTORIES=1");
     }

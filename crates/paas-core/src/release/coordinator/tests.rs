@@ -57,7 +57,10 @@ impl App {
                 *state = state.apply(&command, self.now).expect("an acceptable command").0;
             }
         }
-        panic!("the coordinator asks for ever: {:?}", coordinate(&self.coordinator, &self.tracks, self.now).commands);
+        panic!(
+            "the coordinator asks for ever: {:?}",
+            coordinate(&self.coordinator, &self.tracks, self.now).commands
+        );
     }
 
     fn of(&mut self, component: &str) -> &mut TrackState {

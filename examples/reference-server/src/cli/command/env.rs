@@ -30,7 +30,9 @@ pub async fn run(session: &Session, command: EnvCommand) -> Result<(), Failure> 
                 strategy: StrategySpec::default(),
             };
             let env: Env = client.change(Method::POST, &in_org(&org, "/envs"), Some(&new)).await?;
-            output.show(&env, |env| format!("environment {}/{} was made\n", env.value.env.org, env.value.env.name))
+            output.show(&env, |env| {
+                format!("environment {}/{} was made\n", env.value.env.org, env.value.env.name)
+            })
         }
         EnvCommand::Show { name } => {
             let env: Env = client.get(&in_org(&org, &format!("/envs/{name}"))).await?;
@@ -39,9 +41,8 @@ pub async fn run(session: &Session, command: EnvCommand) -> Result<(), Failure> 
         EnvCommand::Update { name, cluster, on_running, cluster_order, on_cluster_failure } => {
             let order = cluster_order.is_none() && on_cluster_failure.is_none();
             if cluster.is_empty() && on_running.is_none() && order {
-                return Err(Failure::usage("nothing is to be changed").with_remedy(
-                    "Name --cluster, --on-running, --cluster-order or --on-cluster-failure.",
-                ));
+                return Err(Failure::usage("nothing is to be changed")
+                    .with_remedy("Name --cluster, --on-running, --cluster-order or --on-cluster-failure."));
             }
             let targets: Vec<_> = cluster.into_iter().map(|cluster| cluster.0).collect();
             let change = EnvChange {

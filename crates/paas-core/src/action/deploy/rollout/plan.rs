@@ -145,8 +145,7 @@ impl Way<'_> {
     ) -> Result<(Plan, Plan), PlanError> {
         let traffic = shares_traffic(services, target) && component.kind == ComponentKind::Service;
         let context = StrategyContext::new(traffic);
-        let declared =
-            self.forced.unwrap_or_else(|| component.strategy.as_ref().unwrap_or(self.release));
+        let declared = self.forced.unwrap_or_else(|| component.strategy.as_ref().unwrap_or(self.release));
         let timed = with_times(context, declared);
         if component.kind == ComponentKind::Job {
             return Ok((RunOnce::default().compile(&timed)?, TakeNote {}.compile(&timed)?));

@@ -90,11 +90,8 @@ impl App {
     fn set_away(&mut self, cluster: &str, away: bool) {
         let now = self.now;
         for state in self.tracks.values_mut().filter(|state| state.track.cluster.as_str() == cluster) {
-            *state = if away {
-                state.clone().unseen(now)
-            } else {
-                TrackState { away: None, ..state.clone() }
-            };
+            *state =
+                if away { state.clone().unseen(now) } else { TrackState { away: None, ..state.clone() } };
         }
         self.settle();
     }
@@ -258,7 +255,11 @@ fn with_keep_a_release_that_no_cluster_has_is_aborted() {
     }
     assert!(app.ended().is_none(), "somebody may come back");
     app.pass(601);
-    assert!(matches!(app.ended(), Some(RolloutPhase::Aborted(AbortReason::Away { .. }))), "{:?}", app.ended());
+    assert!(
+        matches!(app.ended(), Some(RolloutPhase::Aborted(AbortReason::Away { .. }))),
+        "{:?}",
+        app.ended()
+    );
 }
 
 #[test]
