@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::progress::{Dependencies, Progress, failure, is_told};
+use super::progress::{Dependencies, Progress, failure, is_granted};
 use super::{Rollout, RolloutEvent, RolloutPhase, RolloutTrack};
 use crate::model::{ClusterOrder, OnClusterFailure};
 use crate::name::{ClusterName, TrackKey};
@@ -102,9 +102,15 @@ impl<'t> Drive<'t> {
         self.state(track).is_some_and(|state| state.away.is_some())
     }
 
+    /// Whether it was told that the commit of this rollout is written.
+    fn is_told(&self, track: &RolloutTrack) -> bool {
+        matches!(self.progress(track), Progress::Forward | Progress::Ready)
+            && self.state(track).is_some_and(is_granted)
+    }
+
     /// A commit that was written and cannot be carried out yet, because nothing can be seen there.
     fn is_owed(&self, track: &RolloutTrack) -> bool {
-        self.is_away(track) && is_told(self.state(track))
+        self.is_away(track) && self.is_told(track)
     }
 
     fn command(&mut self, track: &RolloutTrack, command: Command) {
@@ -126,7 +132,7 @@ impl<'t> Drive<'t> {
             match parts.iter_mut().find(|part| part.cluster == *cluster) {
                 Some(part) => part.tracks.push(track.clone()),
                 None => {
-                    parts.push(Part { cluster: cluster.clone(), tracks: vec![track.clone()], failed: None })
+                    parts.push(Part { cluster: cluster.clone(), tracks: vec![track.clone()], failed: None });
                 }
             }
         }
@@ -151,7 +157,7 @@ impl<'t> Drive<'t> {
         let state = self.state(track)?;
         let since = state.away?;
         let waits = matches!(self.progress(track), Progress::Forward | Progress::Waits);
-        if self.alone || !waits || is_told(Some(state)) || state.holds.contains(&Hold::UserPause) {
+        if self.alone || !waits || self.is_told(track) || state.holds.contains(&Hold::UserPause) {
             return None;
         }
         let started = state.rollout.as_ref().map(|rollout| rollout.started_at);
@@ -219,7 +225,7 @@ impl<'t> Drive<'t> {
     fn give_up_orphan(&mut self, track: &RolloutTrack) {
         let Some(state) = self.state(track) else { return };
         let back = Progress::of(Some(state), &self.rollout.id.way_back(), self.rollout.attempt);
-        if state.phase.is_forward() && back == Progress::Unaware && !is_told(Some(state)) {
+        if state.phase.is_forward() && back == Progress::Unaware && !is_granted(state) {
             let reason = AbortReason::Superseded(self.rollout.id.clone());
             self.command(track, Command::Abort { reason });
         }
@@ -294,7 +300,7 @@ impl<'t> Drive<'t> {
         for part in parts.iter().filter(|part| self.rollout.has_committed_on(&part.cluster)) {
             for track in &part.tracks {
                 let waits = matches!(self.progress(track), Progress::Ready | Progress::Forward);
-                if waits && !is_told(self.state(track)) {
+                if waits && !self.is_told(track) {
                     let rollout = self.rollout.id.clone();
                     self.commands.push((track.track.clone(), Command::GrantCommit { rollout }));
                 }
@@ -430,7 +436,7 @@ impl<'t> Drive<'t> {
         for track in tracks {
             match self.progress(track) {
                 // What was told of its commit cannot abort: it goes back once it has carried it out.
-                Progress::Forward | Progress::Ready | Progress::Waits if !is_told(self.state(track)) => {
+                Progress::Forward | Progress::Ready | Progress::Waits if !self.is_told(track) => {
                     self.command(track, Command::Abort { reason: reason.clone() });
                 }
                 Progress::Unaware => self.give_up_orphan(track),
@@ -460,7 +466,7 @@ impl<'t> Drive<'t> {
     fn is_back(&self, tracks: &[RolloutTrack]) -> bool {
         tracks.iter().all(|track| {
             let Some(state) = self.state(track) else { return true };
-            if state.away.is_some() && (state.phase.is_back() || is_told(Some(state))) {
+            if state.away.is_some() && (state.phase.is_back() || is_granted(state)) {
                 return true;
             }
             match self.progress(track) {
