@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use super::part::{End, Outcome, Part};
 use super::progress::{Dependencies, Progress, failure, is_granted};
 use super::{Rollout, RolloutEvent, RolloutPhase, RolloutTrack};
 use crate::model::{ClusterOrder, OnClusterFailure};
@@ -21,41 +22,6 @@ pub(super) struct Drive<'t> {
     now: Timestamp,
     /// Whether it brings a cluster to the current release by itself: the release has been committed, and nobody waits.
     alone: bool,
-}
-
-/// How a rollout ended.
-pub(super) struct End {
-    pub(super) phase: RolloutPhase,
-    /// What is left to do on a cluster, or why nothing more is done there.
-    pub(super) behind: BTreeMap<ClusterName, RolloutPhase>,
-}
-
-impl End {
-    fn clean(phase: RolloutPhase) -> Self {
-        Self { phase, behind: BTreeMap::new() }
-    }
-}
-
-/// The tracks of one cluster, and how they are.
-struct Part {
-    cluster: ClusterName,
-    tracks: Vec<RolloutTrack>,
-    /// Why the rollout fails there, if it does.
-    failed: Option<AbortReason>,
-}
-
-/// How the rollout came out on a cluster that commits by itself.
-enum Outcome {
-    /// It has committed, except for what cannot be seen.
-    Committed { unseen: bool },
-    /// It failed, and everything is back.
-    Back(AbortReason),
-    /// It does not begin, because it failed elsewhere.
-    Spared(AbortReason),
-    /// It cannot be seen, and others do not wait for it.
-    Away,
-    /// Nothing of it is managed any more.
-    Left,
 }
 
 impl<'t> Drive<'t> {
@@ -225,7 +191,9 @@ impl<'t> Drive<'t> {
     fn give_up_orphan(&mut self, track: &RolloutTrack) {
         let Some(state) = self.state(track) else { return };
         let back = Progress::of(Some(state), &self.rollout.id.way_back(), self.rollout.attempt);
-        if state.phase.is_forward() && back == Progress::Unaware && !is_granted(state) {
+        // What waits to begin as soon as it is back would begin for nobody.
+        let left = (state.phase.is_forward() && !is_granted(state)) || state.next.is_some();
+        if left && back == Progress::Unaware {
             let reason = AbortReason::Superseded(self.rollout.id.clone());
             self.command(track, Command::Abort { reason });
         }
