@@ -202,7 +202,7 @@ impl Action for DeployApp {
             DeployChange::Current => ReleaseOrigin::Configure,
             _ => ReleaseOrigin::Deploy,
         };
-        Draft {
+        let draft = Draft {
             version: AppVersion { spec, digests },
             config: config.number,
             templates,
@@ -213,9 +213,8 @@ impl Action for DeployApp {
             origin,
             note: self.deploy.note.clone(),
             notes: Vec::new(),
-        }
-        .start(work, place)
-        .await
+        };
+        Box::pin(draft.start(work, place)).await
     }
 }
 

@@ -78,7 +78,7 @@ impl Action for RestartApp {
                 .with_context("application", &self.at)
                 .with_remedy(format!("It has {}.", names.join(", "))));
         }
-        Draft {
+        let draft = Draft {
             version: release.version,
             config: release.config,
             templates,
@@ -89,8 +89,7 @@ impl Action for RestartApp {
             origin: ReleaseOrigin::Restart,
             note: String::new(),
             notes: Vec::new(),
-        }
-        .start(work, place)
-        .await
+        };
+        Box::pin(draft.start(work, place)).await
     }
 }

@@ -118,7 +118,7 @@ impl Action for RollbackApp {
                 (newest.version, config.number, templates)
             }
         };
-        Draft {
+        let draft = Draft {
             version,
             config,
             templates,
@@ -129,9 +129,8 @@ impl Action for RollbackApp {
             origin,
             note: self.rollback.note.clone(),
             notes,
-        }
-        .start(work, place)
-        .await
+        };
+        Box::pin(draft.start(work, place)).await
     }
 }
 

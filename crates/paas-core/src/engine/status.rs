@@ -2,6 +2,7 @@
 
 mod clusters;
 mod compose;
+mod words;
 
 use std::collections::BTreeMap;
 

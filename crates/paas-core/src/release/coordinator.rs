@@ -6,6 +6,7 @@
 
 mod decide;
 mod drive;
+mod part;
 mod progress;
 #[cfg(test)]
 mod simulation;

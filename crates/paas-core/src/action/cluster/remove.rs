@@ -151,7 +151,7 @@ impl Action for RemoveCluster {
         }
         let mut message = format!("cluster {} was removed", self.cluster);
         if !left.is_empty() {
-            message.push_str(&format!("; left behind on it: {}", named(left)));
+            message = format!("{message}; left behind on it: {}", named(left));
             let (at, by) = (work.now(), work.actor().id().to_owned());
             work.changes().create(&ForgottenRecord { cluster: self.cluster.clone(), at, by })?;
         }

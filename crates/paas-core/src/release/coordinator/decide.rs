@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::drive::{Drive, End};
+use super::drive::Drive;
+use super::part::End;
 use super::{Coordination, Coordinator, Rollout, RolloutEvent, RolloutPhase};
 use crate::name::{ClusterName, TrackKey};
 use crate::release::state::TrackState;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::progress::{Dependencies, Progress, failure, is_told};
+use super::part::{End, Outcome, Part};
+use super::progress::{Dependencies, Progress, failure, is_granted};
 use super::{Rollout, RolloutEvent, RolloutPhase, RolloutTrack};
 use crate::model::{ClusterOrder, OnClusterFailure};
 use crate::name::{ClusterName, TrackKey};
@@ -21,41 +22,6 @@ pub(super) struct Drive<'t> {
     now: Timestamp,
     /// Whether it brings a cluster to the current release by itself: the release has been committed, and nobody waits.
     alone: bool,
-}
-
-/// How a rollout ended.
-pub(super) struct End {
-    pub(super) phase: RolloutPhase,
-    /// What is left to do on a cluster, or why nothing more is done there.
-    pub(super) behind: BTreeMap<ClusterName, RolloutPhase>,
-}
-
-impl End {
-    fn clean(phase: RolloutPhase) -> Self {
-        Self { phase, behind: BTreeMap::new() }
-    }
-}
-
-/// The tracks of one cluster, and how they are.
-struct Part {
-    cluster: ClusterName,
-    tracks: Vec<RolloutTrack>,
-    /// Why the rollout fails there, if it does.
-    failed: Option<AbortReason>,
-}
-
-/// How the rollout came out on a cluster that commits by itself.
-enum Outcome {
-    /// It has committed, except for what cannot be seen.
-    Committed { unseen: bool },
-    /// It failed, and everything is back.
-    Back(AbortReason),
-    /// It does not begin, because it failed elsewhere.
-    Spared(AbortReason),
-    /// It cannot be seen, and others do not wait for it.
-    Away,
-    /// Nothing of it is managed any more.
-    Left,
 }
 
 impl<'t> Drive<'t> {
@@ -102,9 +68,15 @@ impl<'t> Drive<'t> {
         self.state(track).is_some_and(|state| state.away.is_some())
     }
 
+    /// Whether it was told that the commit of this rollout is written.
+    fn is_told(&self, track: &RolloutTrack) -> bool {
+        matches!(self.progress(track), Progress::Forward | Progress::Ready)
+            && self.state(track).is_some_and(is_granted)
+    }
+
     /// A commit that was written and cannot be carried out yet, because nothing can be seen there.
     fn is_owed(&self, track: &RolloutTrack) -> bool {
-        self.is_away(track) && is_told(self.state(track))
+        self.is_away(track) && self.is_told(track)
     }
 
     fn command(&mut self, track: &RolloutTrack, command: Command) {
@@ -126,7 +98,7 @@ impl<'t> Drive<'t> {
             match parts.iter_mut().find(|part| part.cluster == *cluster) {
                 Some(part) => part.tracks.push(track.clone()),
                 None => {
-                    parts.push(Part { cluster: cluster.clone(), tracks: vec![track.clone()], failed: None })
+                    parts.push(Part { cluster: cluster.clone(), tracks: vec![track.clone()], failed: None });
                 }
             }
         }
@@ -151,7 +123,7 @@ impl<'t> Drive<'t> {
         let state = self.state(track)?;
         let since = state.away?;
         let waits = matches!(self.progress(track), Progress::Forward | Progress::Waits);
-        if self.alone || !waits || is_told(Some(state)) || state.holds.contains(&Hold::UserPause) {
+        if self.alone || !waits || self.is_told(track) || state.holds.contains(&Hold::UserPause) {
             return None;
         }
         let started = state.rollout.as_ref().map(|rollout| rollout.started_at);
@@ -219,7 +191,9 @@ impl<'t> Drive<'t> {
     fn give_up_orphan(&mut self, track: &RolloutTrack) {
         let Some(state) = self.state(track) else { return };
         let back = Progress::of(Some(state), &self.rollout.id.way_back(), self.rollout.attempt);
-        if state.phase.is_forward() && back == Progress::Unaware && !is_told(Some(state)) {
+        // What waits to begin as soon as it is back would begin for nobody.
+        let left = (state.phase.is_forward() && !is_granted(state)) || state.next.is_some();
+        if left && back == Progress::Unaware {
             let reason = AbortReason::Superseded(self.rollout.id.clone());
             self.command(track, Command::Abort { reason });
         }
@@ -294,7 +268,7 @@ impl<'t> Drive<'t> {
         for part in parts.iter().filter(|part| self.rollout.has_committed_on(&part.cluster)) {
             for track in &part.tracks {
                 let waits = matches!(self.progress(track), Progress::Ready | Progress::Forward);
-                if waits && !is_told(self.state(track)) {
+                if waits && !self.is_told(track) {
                     let rollout = self.rollout.id.clone();
                     self.commands.push((track.track.clone(), Command::GrantCommit { rollout }));
                 }
@@ -430,7 +404,7 @@ impl<'t> Drive<'t> {
         for track in tracks {
             match self.progress(track) {
                 // What was told of its commit cannot abort: it goes back once it has carried it out.
-                Progress::Forward | Progress::Ready | Progress::Waits if !is_told(self.state(track)) => {
+                Progress::Forward | Progress::Ready | Progress::Waits if !self.is_told(track) => {
                     self.command(track, Command::Abort { reason: reason.clone() });
                 }
                 Progress::Unaware => self.give_up_orphan(track),
@@ -460,7 +434,7 @@ impl<'t> Drive<'t> {
     fn is_back(&self, tracks: &[RolloutTrack]) -> bool {
         tracks.iter().all(|track| {
             let Some(state) = self.state(track) else { return true };
-            if state.away.is_some() && (state.phase.is_back() || is_told(Some(state))) {
+            if state.away.is_some() && (state.phase.is_back() || is_granted(state)) {
                 return true;
             }
             match self.progress(track) {

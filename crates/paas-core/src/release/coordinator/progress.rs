@@ -58,10 +58,10 @@ impl Progress {
     }
 }
 
-/// Whether a track was told that its commit is written.
-pub(super) fn is_told(state: Option<&TrackState>) -> bool {
-    let rollout = state.and_then(|state| state.rollout.as_ref());
-    rollout.is_some_and(|rollout| rollout.commit == CommitMode::Lockstep { granted: true })
+/// Whether a track was told that the commit of what it does is written, whatever that is: it cannot abort it.
+pub(super) fn is_granted(state: &TrackState) -> bool {
+    let granted = CommitMode::Lockstep { granted: true };
+    state.phase.is_forward() && state.rollout.as_ref().is_some_and(|rollout| rollout.commit == granted)
 }
 
 /// Why a rollout goes back: a user's own words, or which track failed and why.

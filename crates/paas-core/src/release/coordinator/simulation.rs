@@ -387,8 +387,11 @@ impl Simulation {
 }
 
 /// Seeds whose histories once went wrong, and how.
-const FOUND: [(u64, &str); 1] =
-    [(27, "a cluster that waited for its turn kept what was under way there for an earlier release")];
+const FOUND: [(u64, &str); 3] = [
+    (27, "a cluster that waited for its turn kept what was under way there for an earlier release"),
+    (51, "a cluster that came back began a release that had been given up while it was away"),
+    (1037, "a commit that an earlier release had written was taken for that of a later one"),
+];
 
 #[test]
 fn what_was_found_once_stays_mended() {
