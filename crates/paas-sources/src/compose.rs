@@ -138,14 +138,16 @@ impl<'a> Compose<'a> {
     /// [`Invalid`](paas_core::ErrorKind::Invalid) with everything that the platform cannot do or that is wrong, each with its path in the file.
     pub fn convert(&self) -> Result<Converted> {
         let mut report = Report::default();
-        let spec = parse(self.text).map(|tree| self.read(tree, &mut report)).unwrap_or_else(|error| {
-            report.fault("", error);
-            AppSpec { components: Vec::new(), routes: Vec::new(), strategy: None }
-        });
-        if report.faults.is_empty() {
-            Ok(Converted { spec, notes: report.notes })
-        } else {
-            Err(Error::invalid("read the Compose file", report.faults))
+        let spec = match parse(self.text) {
+            Ok(tree) => Some(self.read(tree, &mut report)),
+            Err(error) => {
+                report.fault("", error);
+                None
+            }
+        };
+        match spec {
+            Some(spec) if report.faults.is_empty() => Ok(Converted { spec, notes: report.notes }),
+            _ => Err(Error::invalid("read the Compose file", report.faults)),
         }
     }
 

@@ -42,11 +42,7 @@ fn a_compose_file_is_deployed_as_it_is(who: Who) {
     fs::write(platform.folder().join(".env"), "GREETING=hello\n").unwrap();
     let words = ["deploy", "shop", "--create", "-f", "compose.yaml", "--wait"];
     let deployed = platform.run(words).ended_with(0);
-    deployed.complained_of(&[
-        "note: services.tools: is left out",
-        "note: services.web.labels",
-        "own host",
-    ]);
+    deployed.complained_of(&["note: services.tools: is left out", "note: services.web.labels", "own host"]);
     assert_eq!(platform.get("shop", "/").version, "1");
     let release = platform.json(["releases", "shop", "1"]);
     let components = &release["version"]["spec"]["components"];
