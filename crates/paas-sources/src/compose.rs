@@ -154,7 +154,7 @@ impl<'a> Compose<'a> {
     fn read(&self, mut tree: Value, report: &mut Report) -> AppSpec {
         variables::interpolate(&mut tree, "", &self.variables, report);
         let top = Node::new("", &tree);
-        self.check_top(&top, report);
+        Self::check_top(&top, report);
         let none = serde_json::Map::new();
         let services = tree.get("services").and_then(Value::as_object).unwrap_or(&none);
         let bases = Bases { services, variables: &self.variables, files: self.files };
@@ -186,7 +186,7 @@ impl<'a> Compose<'a> {
         spec
     }
 
-    fn check_top(&self, top: &Node<'_>, report: &mut Report) {
+    fn check_top(top: &Node<'_>, report: &mut Report) {
         for (key, node) in top.entries(report) {
             match key {
                 "services" | "volumes" | "configs" | "secrets" => {}
