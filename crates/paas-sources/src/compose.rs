@@ -138,21 +138,23 @@ impl<'a> Compose<'a> {
     /// [`Invalid`](paas_core::ErrorKind::Invalid) with everything that the platform cannot do or that is wrong, each with its path in the file.
     pub fn convert(&self) -> Result<Converted> {
         let mut report = Report::default();
-        let spec = parse(self.text).map(|tree| self.read(tree, &mut report)).unwrap_or_else(|error| {
-            report.fault("", error);
-            AppSpec { components: Vec::new(), routes: Vec::new(), strategy: None }
-        });
-        if report.faults.is_empty() {
-            Ok(Converted { spec, notes: report.notes })
-        } else {
-            Err(Error::invalid("read the Compose file", report.faults))
+        let spec = match parse(self.text) {
+            Ok(tree) => Some(self.read(tree, &mut report)),
+            Err(error) => {
+                report.fault("", error);
+                None
+            }
+        };
+        match spec {
+            Some(spec) if report.faults.is_empty() => Ok(Converted { spec, notes: report.notes }),
+            _ => Err(Error::invalid("read the Compose file", report.faults)),
         }
     }
 
     fn read(&self, mut tree: Value, report: &mut Report) -> AppSpec {
         variables::interpolate(&mut tree, "", &self.variables, report);
         let top = Node::new("", &tree);
-        self.check_top(&top, report);
+        Self::check_top(&top, report);
         let none = serde_json::Map::new();
         let services = tree.get("services").and_then(Value::as_object).unwrap_or(&none);
         let bases = Bases { services, variables: &self.variables, files: self.files };
@@ -184,7 +186,7 @@ impl<'a> Compose<'a> {
         spec
     }
 
-    fn check_top(&self, top: &Node<'_>, report: &mut Report) {
+    fn check_top(top: &Node<'_>, report: &mut Report) {
         for (key, node) in top.entries(report) {
             match key {
                 "services" | "volumes" | "configs" | "secrets" => {}

@@ -103,7 +103,6 @@ pub(crate) fn reason(object: &Manifest) -> String {
         ("", "ReplicationController") | ("apps", "ReplicaSet") => {
             "nobody would update it; write a Deployment"
         }
-        ("", "PersistentVolume" | "Node") => "it belongs to the cluster and not to an application",
         ("", "ResourceQuota" | "LimitRange") => "the bounds of an environment are the platform's",
         ("", "Endpoints") | ("discovery.k8s.io", _) => {
             "it would lead requests past the platform; write a Service"
@@ -114,7 +113,8 @@ pub(crate) fn reason(object: &Manifest) -> String {
         ("networking.k8s.io", "NetworkPolicy") => {
             "who may reach whom is the platform's: the objects of an application reach each other"
         }
-        ("networking.k8s.io", "IngressClass")
+        ("", "PersistentVolume" | "Node")
+        | ("networking.k8s.io", "IngressClass")
         | ("storage.k8s.io" | "scheduling.k8s.io" | "node.k8s.io", _) => {
             "it belongs to the cluster and not to an application"
         }

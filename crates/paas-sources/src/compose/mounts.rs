@@ -143,7 +143,7 @@ impl<'a> Mounts<'a> {
         };
         match volumes.value.get(name) {
             None => {
-                report.fault(path, format!("volume {name} is not among `volumes` at the top; add it there"))
+                report.fault(path, format!("volume {name} is not among `volumes` at the top; add it there"));
             }
             Some(definition) => {
                 let definition = Node::new(format!("volumes.{name}"), definition);
@@ -152,14 +152,15 @@ impl<'a> Mounts<'a> {
                         "driver" if scalar(node.value).as_deref() == Some("local") => {}
                         "external" if node.value == &serde_json::Value::Bool(false) => {}
                         "labels" | "name" => {
-                            report.note(&node.path, "is left out: volumes are named by the platform")
+                            report.note(&node.path, "is left out: volumes are named by the platform");
                         }
                         "external" => report.fault(
                             &node.path,
                             "a volume from outside cannot be used; let the platform make it",
                         ),
                         _ => {
-                            report.fault(&node.path, "is not possible: volumes are the platform's; remove it")
+                            report
+                                .fault(&node.path, "is not possible: volumes are the platform's; remove it");
                         }
                     }
                 }

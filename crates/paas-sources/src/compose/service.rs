@@ -64,7 +64,7 @@ impl Reader<'_> {
         }
         for (name, node) in &nodes {
             if let Some(component) = spec.components.iter().find(|it| it.name.as_str() == *name) {
-                self.unreachable(node, component, &spec, report);
+                Self::unreachable(node, component, &spec, report);
             }
         }
         spec
@@ -138,7 +138,7 @@ impl Reader<'_> {
     }
 
     /// Notes services that seem to be called and are not reached.
-    fn unreachable(&self, node: &Node<'_>, component: &Component, spec: &AppSpec, report: &mut Report) {
+    fn unreachable(node: &Node<'_>, component: &Component, spec: &AppSpec, report: &mut Report) {
         for other in &spec.components {
             let named = component.depends_on.iter().any(|it| it.component == other.name);
             if named && other.ports.is_empty() && other.kind != ComponentKind::Job {

@@ -46,12 +46,11 @@ pub fn read(reading: &Reading<'_>) -> Result<Source, Failure> {
     }
     let (name, text) = text_of(file)?;
     let all = documents(&name, &text).map_err(refused)?;
-    let source = match SourceKind::of(&all) {
+    let mut source = match SourceKind::of(&all) {
         SourceKind::Compose => compose(reading, &text)?,
         SourceKind::Manifests => objects(reading, all.into_iter().map(|document| (name.clone(), document)))?,
         _ => Source { spec: specification(&name, &text)?, notes: Vec::new(), secrets: Vec::new() },
     };
-    let mut source = source;
     let folder = file.parent().filter(|_| !is_stdin(file)).unwrap_or(Path::new("."));
     for component in source.spec.components.iter_mut().filter(|component| !component.image.is_empty()) {
         component.image = image::seen_from(folder, &component.image);

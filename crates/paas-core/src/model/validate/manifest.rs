@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::Checker;
 use super::text::is_setting;
-use crate::model::{Component, ComponentKind, Instances, Manifest, ValueSource};
+use crate::model::{Component, ComponentKind, Instances, Manifest, Probes, Resources, Security, ValueSource};
 
 const MAX_OBJECTS: usize = 100;
 /// The most bytes of all objects of a component, as JSON: a cluster keeps them in one object of its own.
@@ -28,11 +28,11 @@ pub(super) fn manifests(check: &mut Checker<'_>, component: &Component) {
         ("env", component.env.is_empty()),
         ("files", component.files.is_empty()),
         ("volumes", component.volumes.is_empty()),
-        ("resources", component.resources == Default::default()),
-        ("probes", component.probes == Default::default()),
+        ("resources", component.resources == Resources::default()),
+        ("probes", component.probes == Probes::default()),
         ("restart", component.restart.is_none()),
         ("instances", component.instances == Instances::default()),
-        ("security", component.security == Default::default()),
+        ("security", component.security == Security::default()),
         ("strategy", component.strategy.is_none()),
     ];
     for (field, absent) in nothing_else {
@@ -43,7 +43,7 @@ pub(super) fn manifests(check: &mut Checker<'_>, component: &Component) {
     let mut list = check.field("manifests");
     list.require(!component.manifests.is_empty(), || "a component of manifests needs an object".to_owned());
     list.at_most(component.manifests.len(), MAX_OBJECTS, "objects");
-    let size = serde_json::to_string(&component.manifests).map_or(0, |text| text.len());
+    let size = serde_json::to_vec(&component.manifests).unwrap_or_default().len();
     list.require(size <= MAX_BYTES, || {
         format!("the objects have {size} bytes as JSON; at most {MAX_BYTES} are allowed, make several applications of them")
     });

@@ -45,8 +45,10 @@ pub struct WaitArgs {
 pub struct DeployArgs {
     /// The application
     pub app: AppName,
-    /// The specification, a Compose file, or objects of Kubernetes, in YAML or JSON; a folder of such objects; `-` for the
-    /// standard input
+    /// A specification, Compose file or objects of Kubernetes; or `-`
+    ///
+    /// In YAML or JSON; which of them it is, is told by the content. A folder holds objects of Kubernetes; `-` is the standard
+    /// input.
     #[arg(long, short = 'f', value_name = "FILE", group = "change")]
     pub file: Option<PathBuf>,
     /// An active profile of a Compose file; may be repeated
