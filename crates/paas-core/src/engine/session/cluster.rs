@@ -111,12 +111,13 @@ impl Session {
         for (track, told) in futures::future::join_all(asked).await {
             match told {
                 Ok(found) => {
-                    usage.instances.extend(found.into_iter().map(|(instance, usage)| InstanceUsage {
+                    let of_track = |(instance, usage)| InstanceUsage {
                         component: track.component.component.clone(),
                         cluster: track.cluster.clone(),
                         instance,
                         usage,
-                    }))
+                    };
+                    usage.instances.extend(found.into_iter().map(of_track));
                 }
                 Err(error) if usage.missing.iter().all(|missing| missing.cluster != track.cluster) => {
                     usage.missing.push(MissingUsage { cluster: track.cluster, reason: error.report() });
