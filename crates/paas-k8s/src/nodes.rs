@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{Node as KubeNode, Pod};
+use k8s_openapi::api::core::v1::{Node as KubeNode, NodeCondition, Pod};
 use kube::Api;
 use kube::api::{EvictParams, ListParams, Patch};
 use paas_core::port::{DrainReport, InstanceId, Metrics, Node, Nodes, Usage};
@@ -138,7 +138,12 @@ fn node(node: &KubeNode) -> Node {
         allocatable.and_then(|all| all.get(name)).map(|quantity| quantity.0.clone()).unwrap_or_default()
     };
     let conditions = status.and_then(|status| status.conditions.as_ref());
+    // Every condition but readiness is a problem when it is true.
+    let wrong = conditions.into_iter().flatten().filter(|it| (it.type_ == "Ready") != (it.status == "True"));
+    let told = |it: &NodeCondition| it.message.clone().unwrap_or_else(|| it.type_.clone());
+    let problems = wrong.map(told).collect();
     Node {
+        problems,
         name: node.metadata.name.clone().unwrap_or_default(),
         labels: node.metadata.labels.clone().unwrap_or_default(),
         cpu: quantity("cpu").parse().unwrap_or_default(),
