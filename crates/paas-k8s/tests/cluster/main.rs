@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)] // tests may panic
 
 mod fixture;
+mod least_privilege;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     for promise in exec {
         trials.push(trial("exec", promise.name, move |it| (promise.check)(it)));
     }
+    trials.extend(least_privilege::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

@@ -6,5 +6,6 @@ mod behaviour;
 mod conformance;
 mod faults;
 mod fixture;
+mod least_privilege;
 mod spaces;
 mod without_gateway;
