@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -94,7 +95,7 @@ func (o objects) read(text string) error {
 }
 
 // substance is an object without what the two ways of installing must say in different words: labels that only Helm sets, hashes of
-// configuration, and the comments in it.
+// configuration and the comments in it, the order of volumes.
 func substance(object map[string]any) map[string]any {
 	copied := deepCopy(object).(map[string]any)
 	strip(copied)
@@ -128,6 +129,9 @@ func strip(value any) {
 				delete(value, "annotations")
 			}
 		}
+		if volumes, ok := value["volumes"].([]any); ok {
+			slices.SortFunc(volumes, func(a, b any) int { return strings.Compare(named(a), named(b)) })
+		}
 		for _, child := range value {
 			strip(child)
 		}
@@ -136,6 +140,11 @@ func strip(value any) {
 			strip(child)
 		}
 	}
+}
+
+func named(value any) string {
+	object, _ := value.(map[string]any)
+	return fmt.Sprint(object["name"])
 }
 
 func deepCopy(value any) any {

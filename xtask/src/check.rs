@@ -42,7 +42,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     steps.step("one role in the crate, the manifests and the chart", || tree::roles(workspace));
     let go = prerequisite::go();
     match &go {
-        Some(go) => steps.step("formatting of Go", || go::formatting(workspace, go)),
+        Some(go) => drop(steps.step("formatting of Go", || go::formatting(workspace, go))),
         None => steps.skip("formatting of Go, go vet, the chart", NO_GO),
     }
     if options.quick {

@@ -111,7 +111,7 @@ async fn exercise(fixture: &Fixture) -> Result<()> {
     ready(fixture, &first.key, 2).await?;
     cluster.apply_service(Epoch(1), &traffic(&[("r1", 1)])).await?;
     let at = track("shop").component.at;
-    let route = |name: &str, tcp_port| RouteBinding {
+    let route = |name: &str, tcp_port: Option<u16>| RouteBinding {
         name: name.parse().unwrap(),
         host: (tcp_port.is_none()).then(|| "shop.example".to_owned()),
         path: "/".to_owned(),
