@@ -21,11 +21,19 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let layout = std::path::absolute(&options.layout).context("failed to make the layout's path absolute")?;
     let mut build = cargo();
     build.current_dir(&workspace.root).args(["build", "--quiet", "--locked", "--profile", &options.profile]);
-    succeed(build.args(["--package", "reference-server", "--bin", "paas"])).context("the server could not be built")?;
+    succeed(build.args(["--package", "reference-server", "--bin", "paas"]))
+        .context("the server could not be built")?;
     // Cargo keeps what is built by `dev` under another name.
     let folder = if options.profile == "dev" { "debug" } else { &options.profile };
     let mut image = cargo();
-    image.current_dir(&workspace.root).args(["run", "--quiet", "--locked", "--package", "server-image", "--"]);
+    image.current_dir(&workspace.root).args([
+        "run",
+        "--quiet",
+        "--locked",
+        "--package",
+        "server-image",
+        "--",
+    ]);
     image.arg(workspace.target.join(folder).join("paas")).arg(&layout);
     succeed(&mut image).context("the image could not be made")
 }

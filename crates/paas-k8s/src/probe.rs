@@ -48,10 +48,8 @@ const ROUTES: &[Need] = &[
 const GATEWAY: &str = gateway_api::GROUP;
 
 /// What it does for people who look at environments with the cluster's own tools.
-const VIEWERS: &[Need] = &[
-    (RBAC, "rolebindings", &["get", "create", "patch"], None),
-    (RBAC, "clusterroles", &["bind"], None),
-];
+const VIEWERS: &[Need] =
+    &[(RBAC, "rolebindings", &["get", "create", "patch"], None), (RBAC, "clusterroles", &["bind"], None)];
 const RBAC: &str = "rbac.authorization.k8s.io";
 /// The role that viewers get; `bind` is asked for with its name.
 const VIEW: &str = "view";
@@ -155,7 +153,9 @@ mod tests {
         for rule in role.rules.unwrap() {
             for group in rule.api_groups.iter().flatten() {
                 for resource in rule.resources.iter().flatten() {
-                    granted.extend(rule.verbs.iter().map(|verb| (group.clone(), resource.clone(), verb.clone())));
+                    granted.extend(
+                        rule.verbs.iter().map(|verb| (group.clone(), resource.clone(), verb.clone())),
+                    );
                 }
             }
         }

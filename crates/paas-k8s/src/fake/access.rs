@@ -95,8 +95,11 @@ impl State {
             None => kind.plural.to_owned(),
         };
         let named = |verb: &str| {
-            let permission =
-                Permission { group: kind.group.to_owned(), resource: resource.clone(), verb: verb.to_owned() };
+            let permission = Permission {
+                group: kind.group.to_owned(),
+                resource: resource.clone(),
+                verb: verb.to_owned(),
+            };
             (permission, request.name.clone())
         };
         let mut wanted = vec![named(verb(request))];

@@ -27,7 +27,9 @@ use paas_core::{AppEnv, Bytes, ClusterName, ComponentKey, Result, TrackKey};
 use paas_k8s::client::connect;
 use paas_k8s::kube::Config;
 use paas_k8s::kube::config::{KubeConfigOptions, Kubeconfig};
-use paas_k8s::{CallLimits, GatewayOptions, Installation, KubernetesCluster, KubernetesOptions, SpaceOptions};
+use paas_k8s::{
+    CallLimits, GatewayOptions, Installation, KubernetesCluster, KubernetesOptions, SpaceOptions,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;

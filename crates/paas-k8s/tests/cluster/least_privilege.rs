@@ -15,8 +15,8 @@ use paas_core::conformance::router::{Answer, RouterFixture};
 use paas_core::conformance::runtime::{RuntimeFixture, Workload};
 use paas_core::model::RevisionId;
 use paas_core::port::{
-    Backend, Epoch, ExecOptions, ExecTarget, Exec as _, LogOptions, Logs as _, RouteBinding, Router as _, RunSpec,
-    Runtime as _, ServiceState, ServiceTraffic, SetKey, SetSpec,
+    Backend, Epoch, Exec as _, ExecOptions, ExecTarget, LogOptions, Logs as _, RouteBinding, Router as _,
+    RunSpec, Runtime as _, ServiceState, ServiceTraffic, SetKey, SetSpec,
 };
 use paas_core::{Bytes, ErrorKind, TrackKey};
 use paas_k8s::client::connect;
@@ -37,7 +37,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     let trial = |name: &str, test: fn(&'static Place, &tokio::runtime::Runtime)| {
         Trial::test(format!("least_privilege::{name}"), move || {
             let place = Place::get()?;
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
             test(place, &runtime);
             Ok(())
         })
@@ -45,7 +46,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("an_account_with_the_role_does_everything", |place, runtime| runtime.block_on(suffices(place))),
         trial("each_permission_that_is_missing_is_named", |place, runtime| runtime.block_on(is_named(place))),
-        trial("what_is_denied_stops_only_what_needs_it", |place, runtime| runtime.block_on(stops_little(place))),
+        trial("what_is_denied_stops_only_what_needs_it", |place, runtime| {
+            runtime.block_on(stops_little(place))
+        }),
     ]
 }
 
@@ -77,7 +80,11 @@ impl Accounts {
     /// A role with these rules, bound to `subject`.
     async fn role(&self, name: &str, rules: &[PolicyRule], subject: serde_json::Value) {
         let meta = json!({ "name": name, "labels": { "paas-test": self.name } });
-        self.create::<ClusterRole>(Api::all(self.client.clone()), json!({ "metadata": meta, "rules": rules })).await;
+        self.create::<ClusterRole>(
+            Api::all(self.client.clone()),
+            json!({ "metadata": meta, "rules": rules }),
+        )
+        .await;
         let role = json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name });
         let binding = json!({ "metadata": meta, "roleRef": role, "subjects": [subject] });
         self.create::<ClusterRoleBinding>(Api::all(self.client.clone()), binding).await;
@@ -86,7 +93,8 @@ impl Accounts {
     /// The service account of a pod that has these rules, by its token.
     async fn of_a_pod(&mut self, rules: &[PolicyRule]) -> Config {
         let namespace = self.name.clone();
-        self.create::<Namespace>(Api::all(self.client.clone()), json!({ "metadata": { "name": namespace } })).await;
+        self.create::<Namespace>(Api::all(self.client.clone()), json!({ "metadata": { "name": namespace } }))
+            .await;
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &namespace);
         self.create(accounts.clone(), json!({ "metadata": { "name": "paas" } })).await;
         let subject = json!({ "kind": "ServiceAccount", "name": "paas", "namespace": namespace });
@@ -149,7 +157,8 @@ fn without_each() -> Vec<(String, String, Vec<PolicyRule>)> {
             }
         }
     }
-    let first = |values: &Option<Vec<String>>| values.as_ref().and_then(|it| it.first().cloned()).unwrap_or_default();
+    let first =
+        |values: &Option<Vec<String>>| values.as_ref().and_then(|it| it.first().cloned()).unwrap_or_default();
     let without = |index: usize| {
         let (missing, mut others) = (single[index].clone(), single.clone());
         others.remove(index);
@@ -169,10 +178,11 @@ fn lacking(verb: &str, resource: &str) -> Vec<PolicyRule> {
 }
 
 fn space() -> SpaceOptions {
-    SpaceOptions::default().with_instances(20).with_viewers(["developers".to_owned()]).isolated().with_defaults(
-        paas_core::Cpu::from_milli(10),
-        Bytes::from_mebi(32),
-    )
+    SpaceOptions::default()
+        .with_instances(20)
+        .with_viewers(["developers".to_owned()])
+        .isolated()
+        .with_defaults(paas_core::Cpu::from_milli(10), Bytes::from_mebi(32))
 }
 
 fn track() -> TrackKey {
@@ -332,7 +342,8 @@ async fn stops_little(place: &'static Place) {
                     error.report()
                 }
                 Ok(()) => {
-                    let error = fixture.cluster.apply_service(Epoch(1), &traffic(&fixture, "r1")).await.unwrap_err();
+                    let error =
+                        fixture.cluster.apply_service(Epoch(1), &traffic(&fixture, "r1")).await.unwrap_err();
                     assert_eq!(error.kind(), ErrorKind::Denied, "{}", error.report());
                     error.report()
                 }

@@ -8,8 +8,9 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use paas_core::memory::Images;
 use paas_core::model::{CallTarget, ResolvedFile, ResolvedValue, SecretFingerprint, SecretRef, VolumeMount};
 use paas_core::port::{
-    Backend, Epoch, Exec as _, ExecInput, ExecOptions, ExecTarget, InstanceId, InstancePhase, LogOptions, Logs as _,
-    RouteBinding, Router as _, RunSpec, Runtime as _, ServiceState, ServiceTraffic, SetKey, SetSpec,
+    Backend, Epoch, Exec as _, ExecInput, ExecOptions, ExecTarget, InstanceId, InstancePhase, LogOptions,
+    Logs as _, RouteBinding, Router as _, RunSpec, Runtime as _, ServiceState, ServiceTraffic, SetKey,
+    SetSpec,
 };
 use paas_core::{Bytes, Cpu, ErrorKind, Result};
 use paas_k8s::SpaceOptions;
@@ -94,7 +95,8 @@ fn traffic(shares: &[(&str, u32)]) -> ServiceTraffic {
 async fn ready(fixture: &Fixture, key: &SetKey, count: usize) -> Result<InstanceId> {
     for _ in 0..ROUNDS {
         let seen = fixture.cluster.observe(&key.track).await?;
-        let set = seen.sets.get(&key.revision).filter(|set| set.ready() == count && set.instances.len() == count);
+        let set =
+            seen.sets.get(&key.revision).filter(|set| set.ready() == count && set.instances.len() == count);
         if let Some(instance) = set.and_then(|set| set.instances.first()) {
             return Ok(instance.id.clone());
         }
@@ -142,7 +144,8 @@ async fn exercise(fixture: &Fixture) -> Result<()> {
     while let Some(line) = lines.next().await {
         line?;
     }
-    let command = ExecOptions { command: vec!["sleep".to_owned(), "100".to_owned()], stdin: false, terminal: None };
+    let command =
+        ExecOptions { command: vec!["sleep".to_owned(), "100".to_owned()], stdin: false, terminal: None };
     let target = ExecTarget::Instance(track("shop"), Some(instance));
     drop(cluster.exec(&target, &command).await?);
 
@@ -200,8 +203,12 @@ async fn the_role_of_operations_is_what_the_platform_does_not_need() {
 async fn each_permission_that_is_missing_is_named_and_stops_only_what_needs_it() {
     let all = single(&rules(ROLE));
     for (index, (missing, _)) in all.iter().enumerate() {
-        let others: Vec<PolicyRule> =
-            all.iter().enumerate().filter(|(at, _)| *at != index).map(|(_, (_, rule))| rule.clone()).collect();
+        let others: Vec<PolicyRule> = all
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| *at != index)
+            .map(|(_, (_, rule))| rule.clone())
+            .collect();
         let fixture = fixture(others).await;
         let named = match fixture.cluster.probe().await {
             Ok(report) => report.limitations.join("\n"),

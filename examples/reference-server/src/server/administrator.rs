@@ -79,14 +79,17 @@ async fn give(system: &Session, accounts: &Accounts, token: &Token) -> Result<()
     }
     match create(system, token, OF_THE_FILE).await {
         // Of servers that start at once, one makes it.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && accounts.find(token).await?.is_some() => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && accounts.find(token).await?.is_some() => {
+            Ok(())
+        }
         outcome => Ok(outcome?),
     }
 }
 
 /// Makes the token that of an administrator. Whoever may start a server in its directory may have one: the keys lie there, too.
 async fn create(system: &Session, token: &Token, description: &str) -> Result<(), Error> {
-    let role = GrantRole { actor: ADMINISTRATOR.to_owned(), role: Role::PlatformAdmin, scope: Scope::Platform };
+    let role =
+        GrantRole { actor: ADMINISTRATOR.to_owned(), role: Role::PlatformAdmin, scope: Scope::Platform };
     system.perform(role).await?;
     let action = CreateToken {
         caller: Actor::SYSTEM.to_owned(),

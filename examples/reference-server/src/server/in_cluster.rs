@@ -64,14 +64,17 @@ pub async fn declare(
 /// Declares the cluster. It need not answer for that: that it does not is shown by `paas cluster show`.
 async fn put(session: &Session, cluster: &ClusterName, config: &Value) -> Result<(), Error> {
     match find(session, cluster).await? {
-        Some(found) if found.kind != KIND => Err(Error::new(ErrorKind::Conflict, "add the server's own cluster")
-            .with_context("cluster", cluster)
-            .with_source(format!("a cluster of this name exists, of the kind {}", found.kind))
-            .with_remedy("Name another one with --in-cluster.")),
+        Some(found) if found.kind != KIND => {
+            Err(Error::new(ErrorKind::Conflict, "add the server's own cluster")
+                .with_context("cluster", cluster)
+                .with_source(format!("a cluster of this name exists, of the kind {}", found.kind))
+                .with_remedy("Name another one with --in-cluster."))
+        }
         Some(found) if found.config == *config => Ok(()),
         Some(_) => {
             let change = ClusterChange { config: Some(config.clone()), ..ClusterChange::default() };
-            let action = UpdateCluster { cluster: cluster.clone(), change, credentials: None, unreachable: true };
+            let action =
+                UpdateCluster { cluster: cluster.clone(), change, credentials: None, unreachable: true };
             session.perform(action).await.map(drop)
         }
         None => {

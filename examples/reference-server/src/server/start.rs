@@ -118,7 +118,9 @@ async fn run(options: ServerArgs, arounds: Arounds) -> Result<()> {
     let token = administrator::admit(&platform, &accounts, &options).await?;
 
     let in_cluster = match &options.in_cluster {
-        Some(cluster) => Some(in_cluster::declare(&platform, cluster, options.in_cluster_options.as_deref()).await?),
+        Some(cluster) => {
+            Some(in_cluster::declare(&platform, cluster, options.in_cluster_options.as_deref()).await?)
+        }
         None => None,
     };
 

@@ -97,7 +97,8 @@ impl Installation {
         let random = folder.path().file_name().unwrap().to_string_lossy().to_lowercase();
         let random: String = random.chars().filter(char::is_ascii_alphanumeric).collect();
         let kubectl = PathBuf::from(cluster.kubectl().unwrap().get_program());
-        let made = Self { cluster, kubectl, folder, name: format!("inside-{random}"), token: OnceLock::new() };
+        let made =
+            Self { cluster, kubectl, folder, name: format!("inside-{random}"), token: OnceLock::new() };
         made.prepare(&overlay);
         made.kubectl(&["apply", "-k", made.overlay().to_str().unwrap()]);
         made
@@ -302,7 +303,9 @@ impl Installation {
     pub fn deny(&self, group: &str, resource: &str, verb: &str) {
         let mut role = self.role();
         for rule in role["rules"].as_array_mut().unwrap() {
-            let has = |field: &str, value: &str| rule[field].as_array().is_some_and(|all| all.contains(&json!(value)));
+            let has = |field: &str, value: &str| {
+                rule[field].as_array().is_some_and(|all| all.contains(&json!(value)))
+            };
             if has("apiGroups", group) && has("resources", resource) {
                 rule["verbs"].as_array_mut().unwrap().retain(|it| it != verb);
             }
@@ -335,7 +338,10 @@ impl Installation {
 
     /// The address of each server.
     pub fn addresses(&self) -> Vec<String> {
-        self.living().iter().map(|pod| format!("http://{}:7878", pod["status"]["podIP"].as_str().unwrap())).collect()
+        self.living()
+            .iter()
+            .map(|pod| format!("http://{}:7878", pod["status"]["podIP"].as_str().unwrap()))
+            .collect()
     }
 
     fn command<'a>(&self, server: &str, words: impl IntoIterator<Item = &'a str>) -> Outcome {
@@ -387,14 +393,20 @@ impl Installation {
     /// Waits until the release that is under way is over.
     #[track_caller]
     pub fn until_running(&self, app: &str) {
-        eventually("the release is over", || (self.json(["status", app])["state"] == "running").then_some(()));
+        eventually("the release is over", || {
+            (self.json(["status", app])["state"] == "running").then_some(())
+        });
     }
 
     /// Versions of the sample, where nodes and the server find them.
     pub fn images(&self, versions: &[&str]) -> Vec<String> {
         let layout = self.folder.path().join("images");
         for version in versions {
-            sample::image(version).build().unwrap().write_layout(&layout, &[version.parse().unwrap()]).unwrap();
+            sample::image(version)
+                .build()
+                .unwrap()
+                .write_layout(&layout, &[version.parse().unwrap()])
+                .unwrap();
         }
         self.cluster.push(&layout, "journey/inside").unwrap();
         let pull = &self.cluster.registry.as_ref().unwrap().pull;
@@ -418,7 +430,8 @@ impl Installation {
 impl Drop for Installation {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for words in [&["describe", "pods"][..], &["logs", &self.deployment(), "-c", "paas", "--tail=50"]] {
+            for words in [&["describe", "pods"][..], &["logs", &self.deployment(), "-c", "paas", "--tail=50"]]
+            {
                 let words = [&["-n", &self.name], words].concat();
                 eprintln!("{}", self.try_kubectl(&words).text());
             }
