@@ -47,6 +47,25 @@ func TestTheChartSaysWhatTheManifestsSay(t *testing.T) {
 	}
 }
 
+// A second installation in one cluster has another namespace and other names; whoever is bound to the role must follow.
+func TestTheAccountIsBoundUnderAnyName(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "kubernetes")
+	if err := os.CopyFS(folder, os.DirFS(filepath.Join(deployFolder, "kubernetes"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(folder, "other"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	overlay := "namespace: other\nnameSuffix: -other\nresources: [../sqlite]\n"
+	if err := os.WriteFile(filepath.Join(folder, "other", "kustomization.yaml"), []byte(overlay), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	binding := text(t, manifestsIn(t, filepath.Join(folder, "other"))["ClusterRoleBinding paas-other"])
+	if !strings.Contains(binding, "- kind: ServiceAccount\n  name: paas-other\n  namespace: other\n") {
+		t.Errorf("another account is bound:\n%s", binding)
+	}
+}
+
 func TestTheRoleIsTheOneOfTheCrate(t *testing.T) {
 	original := read(t, filepath.Join("..", "..", "crates", "paas-k8s", "rbac.yaml"))
 	for _, copied := range []string{

@@ -59,8 +59,13 @@ func render(values string) (objects, error) {
 // manifests are what `kubectl kustomize` makes of an overlay.
 func manifests(t *testing.T, overlay string) objects {
 	t.Helper()
+	return manifestsIn(t, filepath.Join(deployFolder, "kubernetes", overlay))
+}
+
+func manifestsIn(t *testing.T, folder string) objects {
+	t.Helper()
 	kustomizer := krusty.MakeKustomizer(krusty.MakeDefaultOptions())
-	made, err := kustomizer.Run(filesys.MakeFsOnDisk(), filepath.Join(deployFolder, "kubernetes", overlay))
+	made, err := kustomizer.Run(filesys.MakeFsOnDisk(), folder)
 	if err != nil {
 		t.Fatal(err)
 	}

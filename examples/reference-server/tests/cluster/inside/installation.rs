@@ -123,9 +123,10 @@ impl Installation {
         write("registry.yaml", &self.registry());
         let domain = json!([{ "op": "add", "path": "/spec/template/spec/containers/0/args/-",
                               "value": format!("--label-domain={}", self.domain()) }]);
+        // The container beside the server comes last: the merge puts it in front.
         let mut patches = vec![
-            json!({ "path": "registry.yaml" }),
             json!({ "target": { "kind": "Deployment" }, "patch": domain.to_string() }),
+            json!({ "path": "registry.yaml" }),
         ];
         let mut resources = Vec::new();
         match overlay {
@@ -169,7 +170,8 @@ impl Installation {
             "spec": { "template": { "spec": { "containers": [{
                 "name": "registry",
                 "image": self.cluster.shell_image().unwrap(),
-                "command": ["/bin/busybox", "nc", "-ll", "-p", port, "-e", "/bin/busybox", "nc", host, port],
+                // The first process of a container ends by a signal only if it handles it.
+                "command": ["/bin/sh", "-c", format!("trap 'exit 0' TERM; busybox nc -ll -p {port} -e busybox nc {host} {port} & wait")],
                 "securityContext": {
                     "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
                     "capabilities": { "drop": ["ALL"] },
