@@ -63,7 +63,8 @@ struct Accounts {
 impl Accounts {
     async fn new(place: &Place) -> Self {
         let config = account(place).await;
-        let limits = CallLimits { per_second: 1000, burst: 1000, ..CallLimits::default() };
+        let mut limits = CallLimits::default();
+        (limits.per_second, limits.burst) = (1000, 1000);
         let client = ok(connect(config.clone(), limits));
         let random = format!("{:x}", uuid::Uuid::new_v4().as_u128());
         Self { config, client, name: format!("paas-least-{}", &random[..8]), made: 0 }
@@ -259,6 +260,11 @@ async fn suffices(place: &'static Place) {
     ok(cluster.apply_routes(Epoch(1), &at, &[]).await);
     ok(cluster.remove_service(Epoch(1), &track()).await);
     ok(cluster.remove(Epoch(1), &second.key).await);
+    let end = Instant::now() + Duration::from_mins(1);
+    while !ok(cluster.observe(&track()).await).sets.is_empty() {
+        assert!(Instant::now() < end, "the set never went");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     ok(cluster.purge(Epoch(1), &track()).await);
     assert_eq!(ok(cluster.probe().await).limitations, Vec::<String>::new());
     fixture.close().await;

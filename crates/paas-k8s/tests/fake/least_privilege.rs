@@ -175,6 +175,12 @@ async fn exercise(fixture: &Fixture) -> Result<()> {
     cluster.apply_routes(Epoch(2), &at, &[]).await?;
     cluster.remove_service(Epoch(2), &track("shop")).await?;
     cluster.remove(Epoch(2), &second.key).await?;
+    for _ in 0..ROUNDS {
+        if cluster.observe(&track("shop")).await?.sets.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     cluster.purge(Epoch(2), &track("shop")).await?;
     // What follows the cluster has had its turn.
     tokio::time::sleep(Duration::from_secs(20)).await;

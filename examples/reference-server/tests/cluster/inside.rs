@@ -14,7 +14,7 @@ pub fn one_server() {
     let server = Installation::new(Overlay::Sqlite);
     server.wait_for(1);
     server.log_in_by_the_log();
-    let images = server.images(&["1", "2"]);
+    let images = server.images(&["1", "2", "3"]);
     let shown = server.ok(["cluster", "show", "in-cluster"]);
     assert!(shown.contains("open") && !shown.contains("may not"), "nothing is missing: {shown}");
     server.ok(["org", "create", "acme"]);
@@ -37,7 +37,7 @@ pub fn one_server() {
 
     // A permission that is taken away is named, and nothing crashes for it.
     server.deny("apps", "deployments", "create");
-    server.deploy("shop", &Web::new(&images[0], 1).yaml(), false);
+    server.deploy("shop", &Web::new(&images[2], 1).yaml(), false);
     eventually("what is missing is named", || {
         let shown = server.ok(["cluster", "show", "in-cluster"]);
         let status = server.ok(["status", "shop"]);
@@ -46,7 +46,7 @@ pub fn one_server() {
     assert_eq!(server.versions("shop"), only("2"), "what runs goes on");
     server.restore_the_role();
     server.until_running("shop");
-    assert_eq!(server.versions("shop"), only("1"));
+    assert_eq!(server.versions("shop"), only("3"));
     assert_eq!(server.restarts(), 0);
     server.remove();
 }
