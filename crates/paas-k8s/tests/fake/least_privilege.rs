@@ -6,7 +6,9 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use paas_core::memory::Images;
-use paas_core::model::{CallTarget, ResolvedFile, ResolvedValue, SecretFingerprint, SecretRef, VolumeMount};
+use paas_core::model::{
+    CallTarget, ResolvedFile, ResolvedValue, SecretFingerprint, SecretRef, Template, VolumeMount,
+};
 use paas_core::port::{
     Backend, Epoch, Exec as _, ExecInput, ExecOptions, ExecTarget, InstanceId, InstancePhase, LogOptions,
     Logs as _, RouteBinding, Router as _, RunSpec, Runtime as _, ServiceState, ServiceTraffic, SetKey,
@@ -14,7 +16,7 @@ use paas_core::port::{
 };
 use paas_core::{Bytes, Cpu, ErrorKind, Result};
 use paas_k8s::SpaceOptions;
-use paas_k8s::fake::{FakeCluster, Permission};
+use paas_k8s::fake::{FakeCluster, Fault, Permission, Verb};
 
 use super::fixture::{Fixture, http, options, revision, track};
 
@@ -67,13 +69,18 @@ async fn fixture(rules: Vec<PolicyRule>) -> Fixture {
     Fixture::on(fake, options().with_space(space)).await
 }
 
-fn everything(fixture: &Fixture, name: &str, count: u32) -> SetSpec {
-    let mut spec = fixture.spec(&track("shop"), name, count);
+fn with_files(mut template: Template) -> Template {
     let secret =
         SecretRef { name: "password".to_owned(), version: 1, fingerprint: SecretFingerprint("f".to_owned()) };
     let file = |path: &str, content| ResolvedFile { path: path.to_owned(), content, mode: 0o440 };
-    spec.template.files.push(file("/etc/key", ResolvedValue::Secret(secret)));
-    spec.template.files.push(file("/etc/plain", ResolvedValue::Plain("plain".to_owned())));
+    template.files.push(file("/etc/key", ResolvedValue::Secret(secret)));
+    template.files.push(file("/etc/plain", ResolvedValue::Plain("plain".to_owned())));
+    template
+}
+
+fn everything(fixture: &Fixture, name: &str, count: u32) -> SetSpec {
+    let mut spec = fixture.spec(&track("shop"), name, count);
+    spec.template = with_files(spec.template);
     let volume = VolumeMount { name: "data".parse().unwrap(), path: "/data".to_owned(), read_only: false };
     spec.template.volumes.push(volume);
     let callee = "org/test/shop/api".parse().unwrap();
@@ -109,6 +116,16 @@ async fn ready(fixture: &Fixture, key: &SetKey, count: usize) -> Result<Instance
 async fn exercise(fixture: &Fixture) -> Result<()> {
     let cluster = &fixture.cluster;
     let (first, second) = (everything(fixture, "r1", 2), everything(fixture, "r2", 2));
+    // What was made once is found by who makes it again after a failure.
+    fixture.fake.inject(Verb::Create, Some("secrets"), Fault::ErrorAfterCommit, 1);
+    match cluster.ensure(Epoch(1), &first).await {
+        Err(error) if error.kind() == ErrorKind::Unavailable => {}
+        other => other?,
+    }
+    fixture.fake.heal();
+    cluster.ensure(Epoch(1), &first).await?;
+    // What goes with a set that was removed does not take away what comes with the next one.
+    cluster.remove(Epoch(1), &first.key).await?;
     cluster.ensure(Epoch(1), &first).await?;
     ready(fixture, &first.key, 2).await?;
     cluster.apply_service(Epoch(1), &traffic(&[("r1", 1)])).await?;
@@ -153,7 +170,7 @@ async fn exercise(fixture: &Fixture) -> Result<()> {
     let run = RunSpec {
         id: id.clone(),
         track: track("shop"),
-        template: fixture.ready(&track("shop").component),
+        template: with_files(fixture.ready(&track("shop").component)),
         command: Some(vec!["sleep".to_owned(), "3600".to_owned()]),
         env: BTreeMap::new(),
         labels: BTreeMap::new(),
