@@ -20,7 +20,8 @@ use paas_core::port::{
 };
 use paas_core::{Bytes, ErrorKind, TrackKey};
 use paas_k8s::client::connect;
-use paas_k8s::kube::api::{DeleteParams, PostParams};
+use paas_k8s::kube::api::{DeleteParams, ListParams, PostParams};
+use paas_k8s::kube::config::AuthInfo;
 use paas_k8s::kube::{Api, Client, Config, Resource};
 use paas_k8s::{CallLimits, SpaceOptions};
 use serde_json::json;
@@ -103,10 +104,8 @@ impl Accounts {
         let request = TokenRequest { spec: TokenRequestSpec::default(), ..TokenRequest::default() };
         let answer = accounts.create_token_request("paas", &PostParams::default(), &request).await.unwrap();
         let mut config = self.config.clone();
-        config.auth_info = paas_k8s::kube::config::AuthInfo {
-            token: Some(answer.status.expect("a token").token.into()),
-            ..paas_k8s::kube::config::AuthInfo::default()
-        };
+        config.auth_info =
+            AuthInfo { token: Some(answer.status.expect("a token").token.into()), ..AuthInfo::default() };
         config
     }
 
@@ -126,7 +125,7 @@ impl Accounts {
     }
 
     async fn close(self) {
-        let ours = paas_k8s::kube::api::ListParams::default().labels(&format!("paas-test={}", self.name));
+        let ours = ListParams::default().labels(&format!("paas-test={}", self.name));
         let roles: Api<ClusterRole> = Api::all(self.client.clone());
         roles.delete_collection(&DeleteParams::default(), &ours).await.unwrap();
         let bindings: Api<ClusterRoleBinding> = Api::all(self.client.clone());

@@ -77,7 +77,7 @@ pub fn several_servers() {
     }
     let [first, second] = [&server.addresses()[0], &server.addresses()[1]];
     server.ok_of(first, ["config", "set", "shop", "LEVEL=high"]);
-    let seen = server.json_of(second, ["config", "list", "shop"]);
+    let seen = server.json_of(second, ["config", "show", "shop"]);
     assert!(seen.to_string().contains("high"), "{seen}");
 
     // One after the other is replaced, and the interface answers all the time.
