@@ -68,15 +68,15 @@ fn gateway(cluster: &TestCluster) -> &Gateway {
     cluster.gateway.as_ref().expect("the cluster has a Gateway")
 }
 
-/// The server's image, where nodes find it.
+/// The server's image, where nodes find it, and its digest: under a tag a node would keep the one of an earlier run.
 fn image() -> &'static (String, String) {
     static IMAGE: OnceLock<(String, String)> = OnceLock::new();
     IMAGE.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
-        server_image::write_layout(Path::new(PAAS), folder.path()).unwrap();
+        let digest = server_image::write_layout(Path::new(PAAS), folder.path()).unwrap();
         place::first().push(folder.path(), "journey/server").unwrap();
         let pull = &place::first().registry.as_ref().unwrap().pull;
-        (format!("{pull}/journey/server"), server_image::VERSION.to_owned())
+        (format!("{pull}/journey/server"), digest)
     })
 }
 
@@ -143,7 +143,7 @@ impl Installation {
                 self.make_secret(url);
             }
         }
-        let (image, tag) = image();
+        let (image, digest) = image();
         write(
             "kustomization.yaml",
             &json!({
@@ -154,7 +154,7 @@ impl Installation {
                 "resources": resources,
                 "patches": patches,
                 "configMapGenerator": [{ "name": "paas-cluster", "behavior": "merge", "files": ["cluster.yaml"] }],
-                "images": [{ "name": "registry.example.org/paas/server", "newName": image, "newTag": tag }],
+                "images": [{ "name": "registry.example.org/paas/server", "newName": image, "digest": digest }],
             }),
         );
     }
