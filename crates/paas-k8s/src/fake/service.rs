@@ -88,6 +88,9 @@ async fn answer(inner: Arc<Inner>, request: Request) -> Result<Response<AnswerBo
             return Err(cut("connection reset by peer"));
         }
     }
+    if let Err(refused) = inner.with(|state| state.authorize(&request)) {
+        return Ok(refusal(&refused));
+    }
     let subresource = request.subresource.as_deref();
     if request.asks("watch") {
         return Ok(match watch::open(&inner, &request) {
@@ -139,6 +142,9 @@ impl State {
     fn perform(&mut self, request: &Request) -> Answer {
         if let Some(answer) = self.discovery(request) {
             return answer;
+        }
+        if let Some(review) = self.review(request) {
+            return Ok((201, review));
         }
         let Some(kind) = request.kind else { return Err(no_path(request)) };
         if kind.group == crate::gateway_api::GROUP && !self.settings.has_gateway_api {

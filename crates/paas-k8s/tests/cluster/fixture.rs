@@ -30,7 +30,9 @@ use paas_k8s::client::connect;
 use paas_k8s::kube::api::{ListParams, Patch, PatchParams};
 use paas_k8s::kube::config::{KubeConfigOptions, Kubeconfig};
 use paas_k8s::kube::{Api, Config};
-use paas_k8s::{CallLimits, GatewayOptions, Installation, KubernetesCluster, KubernetesOptions};
+use paas_k8s::{
+    CallLimits, GatewayOptions, Installation, KubernetesCluster, KubernetesOptions, SpaceOptions,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
@@ -95,7 +97,7 @@ impl SecretSource for NoSecrets {
 pub(crate) struct Fixture {
     place: &'static Place,
     installation: String,
-    cluster: KubernetesCluster,
+    pub(crate) cluster: KubernetesCluster,
     /// A shell in each instance that has printed something: one more for each line would take minutes.
     printers: Mutex<BTreeMap<InstanceId, ExecSession>>,
 }
@@ -108,8 +110,22 @@ impl Fixture {
         Self { place, installation, cluster, printers: Mutex::default() }
     }
 
+    /// One whose account is another one.
+    pub(crate) async fn over(place: &'static Place, config: Config, space: SpaceOptions) -> Self {
+        let random = format!("{:x}", uuid::Uuid::new_v4().as_u128());
+        let installation = format!("t{}", &random[..8]);
+        let cluster = open_over(place, &installation, config, space).await;
+        Self { place, installation, cluster, printers: Mutex::default() }
+    }
+
+    /// The cluster as an administrator, to whom nothing is denied.
+    pub(crate) async fn open_as_administrator(&self) -> KubernetesCluster {
+        open(self.place, &self.installation).await
+    }
+
     pub(crate) async fn close(&self) {
-        ok(Spaces::remove(&self.cluster, Epoch(1), &"conformance/test".parse().unwrap()).await);
+        let space = "conformance/test".parse().unwrap();
+        ok(Spaces::remove(&self.open_as_administrator().await, Epoch(1), &space).await);
     }
 
     fn template(&self, component: &ComponentKey, script: &str) -> Template {
@@ -155,7 +171,7 @@ impl Fixture {
         ok(self.cluster.observe(&key.track).await).sets.remove(&key.revision)
     }
 
-    async fn until_ready(&self, key: &SetKey, count: usize) -> SetObservation {
+    pub(crate) async fn until_ready(&self, key: &SetKey, count: usize) -> SetObservation {
         let end = Instant::now() + PATIENCE;
         loop {
             let seen = self.set(key).await;
@@ -180,7 +196,7 @@ impl Fixture {
     }
 
     /// Runs a script in an instance and returns what it printed.
-    async fn script(&self, instance: &InstanceId, script: &str) -> Option<String> {
+    pub(crate) async fn script(&self, instance: &InstanceId, script: &str) -> Option<String> {
         let mut session = self.shell(instance, script, false).await?;
         let mut text = String::new();
         while let Some(piece) = session.output.next().await {
@@ -211,16 +227,30 @@ impl Fixture {
     }
 }
 
-async fn open(place: &Place, installation: &str) -> KubernetesCluster {
+/// The account in the kubeconfig.
+pub(crate) async fn account(place: &Place) -> Config {
     let text = std::fs::read_to_string(&place.cluster.kubeconfig).expect("the kubeconfig");
     let kubeconfig = Kubeconfig::from_yaml(&text).expect("a kubeconfig");
     let chosen = KubeConfigOptions::default();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &chosen).await.expect("credentials");
+    Config::from_custom_kubeconfig(kubeconfig, &chosen).await.expect("credentials")
+}
+
+async fn open(place: &Place, installation: &str) -> KubernetesCluster {
+    open_over(place, installation, account(place).await, SpaceOptions::default()).await
+}
+
+async fn open_over(
+    place: &Place,
+    installation: &str,
+    config: Config,
+    space: SpaceOptions,
+) -> KubernetesCluster {
     let client = ok(connect(config, CallLimits::default()));
     let installation = Installation::new(installation, DOMAIN).expect("it is valid");
     let Gateway { namespace, name, .. } = &place.gateway;
     let options = KubernetesOptions::new(installation, ClusterName::local())
         .with_settle(Duration::from_secs(2))
+        .with_space(space)
         .with_gateway(GatewayOptions::new(namespace, name, "conformance.example"));
     ok(KubernetesCluster::open(client, options, Arc::new(NoSecrets)).await)
 }
@@ -231,7 +261,7 @@ fn interruptible(program: &str) -> String {
 }
 
 #[track_caller]
-fn ok<T>(answer: Result<T>) -> T {
+pub(crate) fn ok<T>(answer: Result<T>) -> T {
     answer.unwrap_or_else(|error| panic!("{}", error.report()))
 }
 

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)] // tests may panic
 
 mod fixture;
+mod least_privilege;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
     for promise in surroundings {
         trials.push(trial("surroundings", promise.name, move |it| (promise.check)(it)));
     }
+    trials.extend(least_privilege::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

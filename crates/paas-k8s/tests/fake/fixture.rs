@@ -73,7 +73,10 @@ impl Fixture {
     }
 
     pub(crate) async fn with(options: KubernetesOptions) -> Self {
-        let fake = FakeCluster::new(Images::new());
+        Self::on(FakeCluster::new(Images::new()), options).await
+    }
+
+    pub(crate) async fn on(fake: FakeCluster, options: KubernetesOptions) -> Self {
         let cluster = open(&fake, options).await;
         Self { fake, cluster, pushed: Mutex::default() }
     }

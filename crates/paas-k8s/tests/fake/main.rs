@@ -6,6 +6,7 @@ mod behaviour;
 mod conformance;
 mod faults;
 mod fixture;
+mod least_privilege;
 mod manifests;
 mod rules;
 mod spaces;

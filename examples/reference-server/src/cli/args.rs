@@ -110,6 +110,12 @@ pub enum Color {
 pub enum Command {
     /// Run the server
     Server(ServerArgs),
+    /// Make the keys and the administrator's token of a server that will run elsewhere, such as in a cluster
+    Init {
+        /// The directory for the files `keys.json` and `admin-token`; what is there stays
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// Remember a server, a token, and the organisation and environment to work in
     Login(LoginArgs),
     /// Forget them

@@ -8,6 +8,7 @@ mod delete;
 mod deploy;
 mod env;
 mod exec;
+mod init;
 mod logs;
 mod node;
 mod org;
@@ -71,9 +72,12 @@ async fn carry_out(common: &Common, command: Command) -> Result<(), Failure> {
         clap_complete::generate(shell, &mut Arguments::command(), "paas", &mut script);
         return super::output::print(&String::from_utf8_lossy(&script));
     }
+    if let Command::Init { folder } = command {
+        return init::run(output, &folder);
+    }
     let session = Session { context: Context::load(common)?, output };
     match command {
-        Command::Server(_) | Command::Completion { .. } => Ok(()),
+        Command::Server(_) | Command::Completion { .. } | Command::Init { .. } => Ok(()),
         Command::Login(args) => access::login(&session, common, args).await,
         Command::Logout => access::logout(&session),
         Command::Org(command) => org::run(&session, command).await,
