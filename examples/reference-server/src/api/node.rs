@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use paas_core::engine::AppUsage;
-use paas_core::port::{DrainReport, Node};
+use paas_core::port::DrainReport;
 use paas_core::{AppEnv, ClusterName};
 use serde::Deserialize;
 
