@@ -82,6 +82,7 @@ pub fn several_servers() {
 
     // One after the other is replaced, and the interface answers all the time.
     server.restart(Duration::from_mins(1));
+    server.wait_for(2);
     server.deploy("shop", &Web::new(&images[2], 2).yaml(), true);
     assert_eq!(server.versions("shop"), only("3"));
     server.remove();

@@ -172,6 +172,7 @@ impl Installation {
                 "image": self.cluster.shell_image().unwrap(),
                 // The first process of a container ends by a signal only if it handles it.
                 "command": ["/bin/sh", "-c", format!("trap 'exit 0' TERM; busybox nc -ll -p {port} -e busybox nc {host} {port} & wait")],
+                "readinessProbe": { "tcpSocket": { "port": port.parse::<u16>().unwrap() }, "periodSeconds": 1 },
                 "securityContext": {
                     "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
                     "capabilities": { "drop": ["ALL"] },
