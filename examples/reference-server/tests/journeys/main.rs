@@ -21,8 +21,10 @@ mod load;
 #[path = "../support/outcome.rs"]
 mod outcome;
 #[path = "../support/platform.rs"]
+#[allow(dead_code, reason = "the journeys on clusters use the rest")]
 mod platform;
 #[path = "../support/sample.rs"]
+#[allow(dead_code, reason = "the journeys on clusters use the rest")]
 mod sample;
 #[path = "../support/specification.rs"]
 mod specification;
