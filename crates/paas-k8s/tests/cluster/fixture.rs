@@ -23,7 +23,7 @@ use paas_core::model::{
 use paas_core::port::{
     ClusterPorts, Epoch, Exec, ExecInput, ExecOptions, ExecOutput, ExecSession, ExecTarget, InstanceId, Logs,
     Router, RouterCapabilities, RunSpec, Runtime, RuntimeCapabilities, SecretSource, SecretValue, SetKey,
-    SetObservation, SetSpec, Spaces,
+    SetObservation, SetSpec,
 };
 use paas_core::{AppEnv, Bytes, ClusterName, ComponentKey, EnvRef, Result, TrackKey};
 use paas_k8s::client::connect;
@@ -125,7 +125,7 @@ impl Fixture {
 
     pub(crate) async fn close(&self) {
         let space = "conformance/test".parse().unwrap();
-        ok(Spaces::remove(&self.open_as_administrator().await, Epoch(1), &space).await);
+        ok(paas_core::port::Spaces::remove(&self.open_as_administrator().await, Epoch(1), &space).await);
     }
 
     fn template(&self, component: &ComponentKey, script: &str) -> Template {

@@ -12,7 +12,7 @@ use paas_core::model::{
 use paas_core::port::{
     Backend, Epoch, Exec as _, ExecInput, ExecOptions, ExecTarget, InstanceId, InstancePhase, LogOptions,
     Logs as _, RouteBinding, Router as _, RunSpec, Runtime as _, ServiceState, ServiceTraffic, SetKey,
-    SetSpec, Spaces,
+    SetSpec,
 };
 use paas_core::{Bytes, Cpu, ErrorKind, Result};
 use paas_k8s::SpaceOptions;
@@ -201,10 +201,10 @@ async fn exercise(fixture: &Fixture) -> Result<()> {
     }
     cluster.purge(Epoch(2), &track("shop")).await?;
     let env = track("shop").component.at.env_ref();
-    for space in Spaces::list(cluster).await? {
-        Spaces::ensure(cluster, Epoch(2), &space).await?;
+    for space in paas_core::port::Spaces::list(cluster).await? {
+        paas_core::port::Spaces::ensure(cluster, Epoch(2), &space).await?;
     }
-    Spaces::remove(cluster, Epoch(2), &env).await?;
+    paas_core::port::Spaces::remove(cluster, Epoch(2), &env).await?;
     // What follows the cluster has had its turn.
     tokio::time::sleep(Duration::from_secs(20)).await;
     Ok(())
