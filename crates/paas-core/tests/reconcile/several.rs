@@ -37,7 +37,7 @@ impl Site {
         let ports = self.cluster.ports();
         let runtime: Arc<dyn Runtime> = Arc::new(Intercepted::new(ports.runtime, interceptors.clone()));
         let router: Arc<dyn Router> = Arc::new(Intercepted::new(ports.router, interceptors));
-        ClusterPorts { runtime, router, logs: ports.logs, exec: ports.exec }
+        ClusterPorts { runtime, router, ..ports }
     }
 
     /// Cut off: calls fail, or never return.

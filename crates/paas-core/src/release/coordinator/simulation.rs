@@ -168,7 +168,7 @@ impl Simulation {
         }
     }
 
-    fn tracks_of(&self, release: u64, targets: &[ClusterName]) -> Vec<RolloutTrack> {
+    fn tracks_of(release: u64, targets: &[ClusterName]) -> Vec<RolloutTrack> {
         let context = StrategyContext::new(true);
         let mut tracks = Vec::new();
         for component in COMPONENTS {
@@ -203,7 +203,7 @@ impl Simulation {
             lockstep: true,
             order,
             on_failure,
-            ..Rollout::new(id, ReleaseNumber(release), self.tracks_of(release, &self.targets))
+            ..Rollout::new(id, ReleaseNumber(release), Self::tracks_of(release, &self.targets))
         };
         let policy = [OnRunning::Reject, OnRunning::Queue, OnRunning::Supersede]
             [usize::try_from(self.rng.below(3)).expect("a small number")];
@@ -244,7 +244,7 @@ impl Simulation {
         {
             for target in self.targets.clone() {
                 if self.coordinator.is_behind(&target, current, &self.tracks) {
-                    let tracks = self.tracks_of(current.0, std::slice::from_ref(&target));
+                    let tracks = Self::tracks_of(current.0, std::slice::from_ref(&target));
                     let id = RolloutId::new(format!("catch-up-{}-{}", self.log.len(), target));
                     self.log.push(format!("{target} is brought to {current}"));
                     let rollout = Rollout { lockstep: true, ..Rollout::new(id, current, tracks) };
