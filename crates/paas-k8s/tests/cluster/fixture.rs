@@ -496,7 +496,11 @@ impl SurroundingsFixture for Fixture {
         let ours = format!("paas-test.example.org/installation={}", self.installation);
         let all = namespaces.list(&ListParams::default().labels(&ours)).await.unwrap();
         let of_env = |it: &Namespace| {
-            it.metadata.labels.as_ref().unwrap()["paas-test.example.org/org"] == env.org.as_str()
+            it.metadata
+                .labels
+                .iter()
+                .flatten()
+                .any(|(key, value)| key == "paas-test.example.org/org" && value == env.org.as_str())
         };
         let name = all.items.into_iter().find(of_env).unwrap().metadata.name.unwrap();
         let weaker = serde_json::json!({ "metadata": { "labels": { "pod-security.kubernetes.io/enforce": "privileged" } } });

@@ -220,8 +220,13 @@ impl SurroundingsFixture for Fixture {
     async fn disturb(&self, env: &EnvRef) {
         let namespaces: Api<Namespace> = Api::all(self.fake.client());
         let all = namespaces.list(&ListParams::default()).await.unwrap();
-        let of_env =
-            |it: &Namespace| it.metadata.labels.as_ref().unwrap()["paas.example.org/org"] == env.org.as_str();
+        let of_env = |it: &Namespace| {
+            it.metadata
+                .labels
+                .iter()
+                .flatten()
+                .any(|(key, value)| key == "paas.example.org/org" && value == env.org.as_str())
+        };
         let name = all.items.into_iter().find(of_env).unwrap().metadata.name.unwrap();
         let weaker =
             json!({ "metadata": { "labels": { "pod-security.kubernetes.io/enforce": "privileged" } } });
