@@ -4,12 +4,12 @@ use std::fmt;
 
 use async_trait::async_trait;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
 use kube::{Api, Resource};
 use paas_core::port::{Drift, Epoch, Spaces};
-use paas_core::{EnvRef, Result};
+use paas_core::{EnvRef, Error, ErrorKind, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -36,6 +36,15 @@ impl Spaces for KubernetesCluster {
         let Some(found) = api.get_opt(&name).await.map_err(error)? else { return Ok(()) };
         if !shared.installation().owns(&found.metadata) {
             return Err(foreign("remove an environment's space", "Namespace", "", &name));
+        }
+        let claims: Api<PersistentVolumeClaim> = shared.api(&name);
+        let volumes = claims.list(&ListParams::default().limit(1)).await.map_err(error)?;
+        if !volumes.items.is_empty() {
+            return Err(Error::new(ErrorKind::Conflict, "remove an environment's space")
+                .with_context("environment", at)
+                .with_context("namespace", &name)
+                .with_source("it holds volumes")
+                .with_remedy("Delete its volume claims if nobody needs what is in them."));
         }
         match api.delete(&name, &kube::api::DeleteParams::background()).await {
             Err(error) if !crate::error::is_missing(&error) => {

@@ -37,7 +37,9 @@ impl fmt::Display for Drift {
 /// - [`Spaces::ensure`] makes the space if there is none, restores what others have changed of it, and tells what it
 ///   restored. A space that was just made is no drift. One that is as declared is not written to.
 /// - [`Spaces::remove`] takes the space away with everything in it, that of other users included; a missing space is a success.
-///   It may return before everything is gone.
+///   It may return before everything is gone. One that still holds volumes is
+///   [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) and stays whole: data goes only when somebody asks for that, and a
+///   store that was restored from an older copy does not know every environment.
 /// - [`Spaces::list`] names the environments that have a space which is not being removed.
 /// - A space of the same name that this installation did not make is
 ///   [`ErrorKind::Conflict`](crate::ErrorKind::Conflict), and stays as it is.

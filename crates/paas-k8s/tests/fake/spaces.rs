@@ -1,6 +1,6 @@
 //! Spaces: what they are made of, and that drift is restored and told.
 
-use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, ResourceQuota};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use paas_core::port::{Epoch, Spaces};
 use paas_core::{Bytes, Cpu, EnvRef, ErrorKind};
@@ -86,4 +86,19 @@ async fn a_foreign_namespace_of_the_name_is_reported_and_left_alone() {
     let error = Spaces::remove(&fixture.cluster, Epoch(1), &at()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{}", error.report());
     assert!(all.get_opt(&name).await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_space_that_holds_volumes_stays() {
+    let fixture = bounded().await;
+    ok(Spaces::ensure(&fixture.cluster, Epoch(1), &at()).await);
+    let name = namespace(&fixture).await.metadata.name.unwrap();
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(fixture.fake.client(), &name);
+    let claim = serde_json::from_value(json!({ "metadata": { "name": "data" } })).unwrap();
+    claims.create(&PostParams::default(), &claim).await.unwrap();
+    let error = Spaces::remove(&fixture.cluster, Epoch(1), &at()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{}", error.report());
+    assert_eq!(ok(Spaces::list(&fixture.cluster).await), [at()]);
+    claims.delete("data", &DeleteParams::default()).await.unwrap();
+    ok(Spaces::remove(&fixture.cluster, Epoch(1), &at()).await);
 }

@@ -2,7 +2,7 @@
 
 use super::context::{Context, Key};
 use crate::engine::{Changes, EventKind, EventRecord};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::Environment;
 use crate::name::{ClusterName, EnvRef};
 use crate::port::{ClusterPorts, Drift, Scope, Spaces};
@@ -44,7 +44,14 @@ async fn settle(
         return Ok(());
     }
     tracing::info!(%cluster, %env, "the space of an environment that is not there any more is removed");
-    context.call("remove a space", cluster, spaces.remove(context.epoch, env)).await
+    match context.call("remove a space", cluster, spaces.remove(context.epoch, env)).await {
+        // What it holds is nobody's to remove but a person's.
+        Err(error) if error.kind() == ErrorKind::Conflict => {
+            tracing::warn!(%cluster, %env, error = %error.report(), "the space of an unknown environment stays");
+            Ok(())
+        }
+        done => done,
+    }
 }
 
 /// Tells what was restored, as events of the environment.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::State;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::{EnvRef, TrackKey};
 use crate::port::{Drift, Epoch, InstanceId, Node, SetKey, Usage};
 use crate::quantity::{Bytes, Cpu};
@@ -73,13 +73,18 @@ impl State {
     }
 
     pub(in crate::memory) fn remove_space(&mut self, epoch: Epoch, env: &EnvRef) -> Result<()> {
-        self.fence("remove an environment's space", env, epoch)?;
-        self.spaces.remove(env);
+        const OPERATION: &str = "remove an environment's space";
+        self.fence(OPERATION, env, epoch)?;
         let inside = |track: &TrackKey| track.component.at.env_ref() == *env;
+        if self.volumes.iter().any(|(track, _)| inside(track)) {
+            return Err(Error::new(ErrorKind::Conflict, OPERATION)
+                .with_context("environment", env)
+                .with_source("it holds volumes"));
+        }
+        self.spaces.remove(env);
         self.sets.retain(|key, _| !inside(&key.track));
         self.services.retain(|track, _| !inside(track));
         self.routes.retain(|at, _| at.env_ref() != *env);
-        self.volumes.retain(|(track, _)| !inside(track));
         Ok(())
     }
 
