@@ -15,3 +15,4 @@ mod journeys;
 mod kill;
 mod manifests;
 mod several;
+mod spaces;
