@@ -33,7 +33,7 @@ async fn a_space_goes_with_its_environment() {
     world.prepare(&platform).await;
     release(&platform, Deploy::spec(spec("1"))).await;
     let (env, spaces) = (at().env_ref(), world.cluster.ports().spaces.unwrap());
-    assert_eq!(spaces.list().await.unwrap(), [env.clone()]);
+    assert_eq!(spaces.list().await.unwrap(), std::slice::from_ref(&env));
     let session = session(&platform);
     session.delete_app(&at().app_ref(), at().app.as_str()).await.unwrap();
     world.until("the application is gone", async || session.status(&at()).await.is_err()).await;
