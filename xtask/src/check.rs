@@ -1,6 +1,7 @@
 //! `cargo xtask check`: everything that can be judged without running the product.
 
 mod dependencies;
+mod go;
 mod ignored;
 mod lints;
 mod tree;
@@ -9,9 +10,13 @@ pub use ignored::{IgnoredProgram, IgnoredTest, read as read_ignored};
 
 use anyhow::Result;
 
+use crate::prerequisite;
 use crate::step::Steps;
 use crate::tool;
 use crate::workspace::Workspace;
+
+/// Why what is written in Go is not checked.
+const NO_GO: &str = "Go 1.26 or later is not here; install: https://go.dev/doc/install";
 
 /// How to check.
 #[derive(Debug, clap::Args)]
@@ -22,6 +27,9 @@ pub struct Options {
     /// Also look the dependencies up in the advisory database, which is fetched from the network
     #[arg(long)]
     advisories: bool,
+    /// Also let `go vet` look at the Go code, for which Kubernetes is compiled
+    #[arg(long)]
+    vet: bool,
 }
 
 /// Runs all checks, the quick ones first, and reports all findings.
@@ -34,6 +42,12 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     steps.step("every ignored test is on the list", || ignored::check(workspace));
     steps.step("edges between the workspace's crates", || dependencies::edges(workspace));
     steps.step("the dependency rule: paas-core does no I/O", || dependencies::core_is_pure(workspace));
+    steps.step("one role in the crate, the manifests and the chart", || tree::roles(workspace));
+    let go = prerequisite::go();
+    match &go {
+        Some(go) => drop(steps.step("formatting of Go", || go::formatting(workspace, go))),
+        None => steps.skip("formatting of Go, go vet, the chart", NO_GO),
+    }
     if options.quick {
         steps.skip("lints, docs, licences", "--quick");
         return steps.finish();
@@ -59,6 +73,14 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         lints::clippy(workspace, &["--workspace", "--all-targets", "--all-features"])
     });
     steps.step("clippy, no features", || lints::clippy_without_features(workspace));
+    if let Some(go) = &go {
+        if options.vet {
+            steps.step("go vet", || go::vet(workspace, go));
+        } else {
+            steps.skip("go vet", "it compiles Kubernetes: `cargo xtask check --vet`");
+        }
+        steps.step("the manifests and the chart", || go::deploy(workspace, go));
+    }
     steps.step("documentation", || lints::documentation(workspace));
     steps.finish()
 }

@@ -1,10 +1,11 @@
-//! The only entry to the project's tasks: `cargo xtask run | test | check | bench | cluster`.
+//! The only entry to the project's tasks: `cargo xtask run | test | check | bench | cluster | image`.
 //!
 //! Every task does all of its set-up by itself. What it cannot do it names, with the reason and the command that does.
 
 mod bench;
 mod check;
 mod cluster;
+mod image;
 mod prerequisite;
 mod run;
 mod sample;
@@ -36,6 +37,8 @@ enum Task {
     Bench(bench::Options),
     /// Real Kubernetes clusters on this machine, for tests
     Cluster(cluster::Options),
+    /// The server's image as an OCI layout, for a registry of yours
+    Image(image::Options),
     /// The sample's static binary, for tests that are run by `cargo test` alone
     Sample,
     /// Every test: unit, conformance, journeys against the real binary with real containers
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Task::Run(options) => run::run(&workspace, &options),
         Task::Bench(options) => bench::run(&workspace, &options),
         Task::Cluster(options) => cluster::run(&workspace, &options),
+        Task::Image(options) => image::run(&workspace, &options),
         Task::Sample => sample::build(&workspace).map(|path| println!("{}", path.display())),
         Task::Check(options) => check::run(&workspace, &options),
         Task::Test(options) => test::run(&workspace, &options),

@@ -23,6 +23,9 @@ pub struct Options {
     /// How many examples each operation of the REST interface is fuzzed with; 0 leaves the fuzzing out
     #[arg(long, default_value_t = 5, value_name = "EXAMPLES")]
     fuzz: u32,
+    /// Also what runs on real Kubernetes clusters; they are built once, in minutes, and brought up
+    #[arg(long)]
+    cluster: bool,
 }
 
 /// Sets up and runs the tests.
@@ -70,10 +73,13 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         }
     }
     for program in &list.programs {
-        if options.package.is_none() {
-            run_program(workspace, &mut steps, program, &mut cargo_test);
-        } else {
+        if options.package.is_some() {
             steps.skip(format!("the program `{}`", program.name), "--package");
+        } else if program.needs.contains(&Need::Cluster) && !options.cluster {
+            let reason = "it takes minutes and runs on clusters: `cargo xtask test --cluster`";
+            steps.skip(format!("the program `{}`", program.name), reason);
+        } else {
+            run_program(workspace, &mut steps, program, &mut cargo_test);
         }
     }
     if let Some(fuzzing) = fuzzing {

@@ -22,7 +22,8 @@ use self::file::Keys;
 /// The length of an `XChaCha20` nonce in bytes. It is long enough to be drawn at random for every value.
 const NONCE: usize = 24;
 
-/// Keys in one file that only its owner may read.
+/// Keys in one file that only its owner may read; one of somebody else's may be readable by its group, which is how secrets are
+/// handed to a pod.
 ///
 /// Values are sealed with XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03) under a random nonce, bound to their context as
 /// associated data. Fingerprints are HMAC-SHA-256 with a key that no rotation changes. A rotation adds a key and keeps the

@@ -16,6 +16,7 @@ mod deploy;
 mod env;
 mod event;
 mod grant;
+mod node;
 mod org;
 mod page;
 mod perform;
@@ -39,8 +40,8 @@ use crate::port::{DocumentKey, Permission, Revision, Scope, SecretValue};
 pub use app::{AppInfo, CreateApp, GetApp, ListApps, ListStatus, NewApp, Status};
 pub use audit::{AuditPage, ReadAudit};
 pub use cluster::{
-    AddCluster, ClusterChange, ClusterState, ClusterView, GetCluster, ListClusters, NewCluster,
-    RemoveCluster, UpdateCluster,
+    AddCluster, ClusterChange, ClusterRemoval, ClusterState, ClusterView, GetCluster, ListClusters,
+    NewCluster, PreviewRemoveCluster, RemoveCluster, UpdateCluster,
 };
 pub use config::{
     ConfigChange, ConfigItem, ConfigSummary, ConfigView, ConfigWritten, GetConfig, ListConfigHistory,
@@ -49,9 +50,10 @@ pub use config::{
 pub use control::{AbortRelease, PauseRelease, ResumeRelease, RetryRelease, StartApp, StopApp};
 pub use delete::{DeleteApp, DeleteAppEnv, DeletionPreview, PreviewDelete};
 pub use deploy::{Deploy, DeployApp, DeployChange, ReleaseStarted, StartedComponent};
-pub use env::{CreateEnv, DeleteEnv, EnvChange, GetEnv, ListEnvs, NewEnv, UpdateEnv};
+pub use env::{CreateEnv, DeleteEnv, EnvChange, EnvInfo, GetEnv, ListEnvs, NewEnv, UpdateEnv};
 pub use event::ListEvents;
 pub use grant::{GrantRole, ListGrants, RevokeGrant};
+pub use node::{NodeUse, ReadNodes, ReadUsage, UseNode};
 pub use org::{CreateOrg, DeleteOrg, GetOrg, ListOrgs, NewOrg, OrgChange, UpdateOrg};
 pub use page::{ListPage, PageOptions, Versioned};
 pub use release::{Change, Diff, DiffReleases, GetRelease, ListReleases, ReleaseSummary};
@@ -64,6 +66,7 @@ pub use stream::{ReadEvents, ReadLogs, UseExec};
 pub use work::Work;
 
 pub(crate) use deploy::render::secret_refs;
+pub(crate) use deploy::rollout::plan::on_cluster as plan_on_cluster;
 pub(crate) use perform::{AuditTrail, Call, Denials, perform};
 pub(crate) use route::merged as merged_routes;
 

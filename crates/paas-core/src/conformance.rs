@@ -24,6 +24,7 @@ pub mod registry;
 pub mod router;
 pub mod runtime;
 pub mod store;
+pub mod surroundings;
 
 use std::fmt::Debug;
 use std::time::Duration;

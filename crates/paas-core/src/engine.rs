@@ -15,6 +15,7 @@ pub mod documents;
 mod events;
 mod history;
 mod lease;
+mod outages;
 mod platform;
 mod queue;
 mod reconcile;
@@ -32,20 +33,21 @@ pub use collection::{Changes, Collections, Record, Records, Stored};
 pub use conditions::{Condition, Conditions, Subject};
 pub use deletion::remove_documents;
 pub use documents::{
-    AppEnvRecord, AppRecord, ClusterRecord, ConfigRecord, Deleting, EventKind, EventRecord, Grant, Offline,
-    RequestRecord, Revoked, RolloutRecord, RoutesRecord, RunRecord, ScaleRecord, SecretRecord,
-    TemplateRecord, TrackRecord, number_name,
+    AppEnvRecord, AppRecord, ClusterRecord, ClusterUseRecord, ConfigRecord, Deleting, EventKind, EventRecord,
+    ForgottenRecord, Grant, Offline, RequestRecord, Revoked, RolloutRecord, RoutesRecord, RunRecord,
+    ScaleRecord, SecretRecord, TemplateRecord, TombstoneRecord, TrackRecord, number_name,
 };
 pub use events::EventLog;
 pub use history::prune;
 pub use lease::{LeaseOptions, OnHeld};
+pub use outages::{Outage, Outages};
 pub use platform::Platform;
 pub use queue::{Backoff, KeyedQueue, Work};
 pub use rollout::{Advanced, RolloutView, advance};
 pub use secrets::SecretResolver;
 pub use services::Services;
-pub use session::{EventAt, Outcome, Progress, Session};
+pub use session::{AppUsage, EventAt, InstanceUsage, MissingUsage, Outcome, Progress, Session};
 pub use status::{
-    AppState, AppStatus, ComponentStatus, InstanceStatus, RolloutStatus, RouteStatus, TrackStatus,
-    VersionStatus,
+    AppState, AppStatus, ClusterStatus, ComponentStatus, InstanceStatus, RolloutStatus, RouteStatus,
+    TrackStatus, VersionStatus,
 };

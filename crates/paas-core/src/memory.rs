@@ -24,6 +24,7 @@ mod mutations;
 mod router;
 mod runtime;
 mod store;
+mod surroundings;
 
 pub mod sim;
 
@@ -41,3 +42,4 @@ pub use mutations::Mutations;
 pub use router::SimulatedRouter;
 pub use runtime::SimulatedRuntime;
 pub use store::MemoryStore;
+pub use surroundings::{SimulatedMetrics, SimulatedNodes, SimulatedSpaces};

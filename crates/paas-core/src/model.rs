@@ -8,6 +8,7 @@ mod config;
 mod environment;
 mod file;
 mod health;
+mod manifest;
 mod release;
 mod resources;
 mod revision;
@@ -21,9 +22,10 @@ pub use component::{
     Termination, ValueSource, VolumeMount,
 };
 pub use config::{ConfigEntry, ConfigVersion, SealedSecret, SecretFingerprint, SecretRef};
-pub use environment::{Environment, OnRunning, Organization, Target};
+pub use environment::{ClusterOrder, Environment, OnClusterFailure, OnRunning, Organization, Target};
 pub use file::{FileMount, FileSource};
 pub use health::{Probe, ProbeCheck, Probes};
+pub use manifest::Manifest;
 pub use release::{AppVersion, Keep, Release, ReleaseNumber, ReleaseOrigin, ReleaseState, ReleasedComponent};
 pub use resources::Resources;
 pub use revision::{CallTarget, ResolvedFile, ResolvedValue, RevisionId, Template};

@@ -18,9 +18,12 @@ mod exec;
 mod feed;
 mod keyring;
 mod logs;
+mod metrics;
+mod nodes;
 mod registry;
 mod router;
 mod runtime;
+mod spaces;
 mod store;
 
 use std::fmt;
@@ -39,6 +42,8 @@ pub use exec::{Exec, ExecInput, ExecOptions, ExecOutput, ExecSession, ExecTarget
 pub use feed::{FeedSource, follow_feed};
 pub use keyring::KeyRing;
 pub use logs::{LogLine, LogOptions, LogStream, Logs};
+pub use metrics::{Metrics, Usage};
+pub use nodes::{DrainReport, Node, Nodes};
 pub use registry::{ImageQuery, Registry, ResolvedImage};
 pub use router::{
     Backend, RouteBinding, Router, RouterCapabilities, RouterEvent, ServiceObservation, ServiceState,
@@ -48,6 +53,7 @@ pub use runtime::{
     ExitStatus, InstanceFailure, InstanceId, InstanceObservation, InstancePhase, RunObservation, RunSpec,
     Runtime, RuntimeCapabilities, RuntimeEvent, SetKey, SetObservation, SetSpec, TrackObservation,
 };
+pub use spaces::{Drift, Spaces};
 pub use store::{
     Change, ChangeStream, Document, DocumentKey, Expect, ListOptions, Page, Revision, Store, StoreLimits,
     Txn, Write,

@@ -23,8 +23,7 @@ mod world;
 pub use amount::Seconds;
 pub use command::{Command, Refused, StartRollout};
 pub use coordinator::{
-    Coordination, Coordinator, OnTrackFailure, Rollout, RolloutEvent, RolloutPhase, RolloutRefused,
-    RolloutTrack, coordinate,
+    Coordination, Coordinator, Rollout, RolloutEvent, RolloutPhase, RolloutRefused, RolloutTrack, coordinate,
 };
 pub use decision::{Act, Decision, Event};
 pub use id::{RolloutId, StepKey, TrackVersion};

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // tests may panic
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,16 +12,17 @@ use paas_core::conformance::logs::LogsFixture;
 use paas_core::conformance::registry::RegistryFixture;
 use paas_core::conformance::router::{Answer, RouterFixture};
 use paas_core::conformance::runtime::{RuntimeFixture, Workload};
+use paas_core::conformance::surroundings::SurroundingsFixture;
 use paas_core::memory::{Ending, Image, Images, SimulatedCluster};
 use paas_core::model::{
     ComponentKind, Port, Probes, ResolvedValue, Resources, RestartPolicy, RevisionId, Security, Template,
     Termination,
 };
 use paas_core::port::{
-    Epoch, Exec, InstanceId, Logs, Registry, Router, RouterCapabilities, RunSpec, Runtime,
-    RuntimeCapabilities, SetKey, SetSpec,
+    ClusterPorts, Drift, Epoch, Exec, InstanceId, Logs, Registry, Router, RouterCapabilities, RunSpec,
+    Runtime, RuntimeCapabilities, SetKey, SetSpec,
 };
-use paas_core::{ComponentKey, ErrorKind, TrackKey};
+use paas_core::{ComponentKey, EnvRef, ErrorKind, TrackKey};
 
 /// What the simulated cluster must be able to do.
 const RUNTIME: RuntimeCapabilities = RuntimeCapabilities {
@@ -32,6 +33,7 @@ const RUNTIME: RuntimeCapabilities = RuntimeCapabilities {
     volumes: true,
     runs: true,
     survives_server: true,
+    manifests: true,
 };
 const ROUTER: RouterCapabilities = RouterCapabilities {
     fenced: true,
@@ -85,6 +87,7 @@ impl Fixture {
             calls: Vec::new(),
             termination: Termination::default(),
             security: Security::default(),
+            manifests: Vec::new(),
             restart_nonce: 0,
         }
     }
@@ -162,6 +165,11 @@ impl RuntimeFixture for Fixture {
 
     async fn reopened(&self) -> Option<Arc<dyn Runtime>> {
         Some(Arc::new(self.cluster.runtime()))
+    }
+
+    async fn objects(&self, track: &TrackKey) -> BTreeSet<String> {
+        let objects = self.cluster.objects(track);
+        objects.keys().filter_map(|object| object.strip_prefix("ConfigMap/")).map(str::to_owned).collect()
     }
 
     fn patience(&self) -> Duration {
@@ -287,6 +295,30 @@ impl ExecFixture for Fixture {
     }
 }
 
+#[async_trait]
+impl SurroundingsFixture for Fixture {
+    fn ports(&self) -> ClusterPorts {
+        self.cluster.ports()
+    }
+
+    fn required(&self) -> [bool; 3] {
+        [true, true, true]
+    }
+
+    fn moves(&self) -> bool {
+        true
+    }
+
+    async fn start(&self, track: &TrackKey) -> InstanceId {
+        self.one_more(track).await
+    }
+
+    async fn disturb(&self, env: &EnvRef) {
+        let drift = Drift { kind: "Quota".to_owned(), name: "space".to_owned(), missing: false };
+        self.cluster.damage_space(env, drift);
+    }
+}
+
 /// Images behind the fixture's trait.
 struct Pushed(Images);
 
@@ -346,6 +378,13 @@ mod logs {
 mod exec {
     use super::Fixture;
     paas_core::exec_conformance!(
+        #[tokio::test(start_paused = true)] => Fixture::new()
+    );
+}
+
+mod surroundings {
+    use super::Fixture;
+    paas_core::surroundings_conformance!(
         #[tokio::test(start_paused = true)] => Fixture::new()
     );
 }

@@ -25,6 +25,7 @@ pub(crate) use config::needs_objects;
 pub(crate) use pod::check;
 pub(crate) use service::{NOBODY, Selection, component_service, nobody_service};
 pub(crate) use set::SetObjects;
+pub(crate) use space::manifests_policy;
 
 /// The name of the one container of an instance.
 pub(crate) const CONTAINER: &str = "main";

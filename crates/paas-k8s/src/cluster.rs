@@ -8,7 +8,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource};
-use paas_core::port::{ClusterPorts, Epoch, SecretSource};
+use paas_core::port::{ClusterPorts, ClusterReport, Epoch, SecretSource};
 use paas_core::{EnvRef, Error, ErrorKind, Result, TrackKey};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,6 +18,7 @@ use crate::build::Builder;
 use crate::error::{failed, foreign, is_conflict};
 use crate::gateway_api;
 use crate::options::KubernetesOptions;
+use crate::probe::Uses;
 use crate::router::Confirmations;
 use crate::runtime::ATTEMPTS;
 use crate::scheme::{Installation, keys};
@@ -103,17 +104,31 @@ impl KubernetesCluster {
         });
         let mut tasks = crate::watch::follow(&shared);
         tasks.push(crate::router::keep(&shared));
+        tasks.push(crate::manifests::keep(&shared));
         Ok(Self { shared, _tasks: Arc::new(Tasks(tasks)) })
     }
 
     /// Its ports, as a platform takes them.
     pub fn ports(&self) -> ClusterPorts {
+        let cluster = Arc::new(self.clone());
         ClusterPorts {
-            runtime: Arc::new(self.clone()),
-            router: Arc::new(self.clone()),
-            logs: Some(Arc::new(self.clone())),
-            exec: Some(Arc::new(self.clone())),
+            logs: Some(cluster.clone()),
+            exec: Some(cluster.clone()),
+            metrics: Some(cluster.clone()),
+            nodes: Some(cluster.clone()),
+            spaces: Some(cluster.clone()),
+            ..ClusterPorts::new(cluster.clone(), cluster)
         }
+    }
+
+    /// Asks the cluster for its version, and what the account may not do of what the platform does.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] if it lacks a permission that nothing goes without; the error names every one.
+    pub async fn probe(&self) -> Result<ClusterReport> {
+        let options = &self.shared.options;
+        let uses = Uses { routes: options.gateway.is_some(), viewers: !options.space.viewers.is_empty() };
+        crate::probe::probe(&self.shared.client, uses).await
     }
 
     /// The client that everything goes through.

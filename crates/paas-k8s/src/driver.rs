@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::client::{CallLimits, connect};
 use crate::cluster::KubernetesCluster;
 use crate::options::{GatewayOptions, KubernetesOptions, SecurityLevel, SpaceOptions, VolumeOptions};
-use crate::probe::probe;
+use crate::probe::{Uses, probe};
 use crate::scheme::Installation;
 
 const OPERATION: &str = "open a cluster";
@@ -94,7 +94,8 @@ impl Driver for KubernetesDriver {
 
     async fn probe(&self, cluster: &OpenCluster) -> Result<ClusterReport> {
         let (client, config) = self.connect(cluster).await?;
-        probe(&client, config.gateway.is_some()).await
+        let viewers = config.space.is_some_and(|space| !space.viewers.is_empty());
+        probe(&client, Uses { routes: config.gateway.is_some(), viewers }).await
     }
 }
 

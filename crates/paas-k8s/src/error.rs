@@ -21,7 +21,13 @@ pub(crate) fn failed(operation: impl Into<Cow<'static, str>>, error: kube::Error
         ErrorKind::Denied => Some("Give the platform's account the permission that the message names."),
         _ => None,
     };
-    let error = Error::new(kind, operation).with_source(error);
+    let error = match error {
+        // The API server's own words; kube adds the whole answer to them.
+        kube::Error::Api(status) if !status.message.is_empty() => {
+            Error::new(kind, operation).with_source(status.message)
+        }
+        error => Error::new(kind, operation).with_source(error),
+    };
     match remedy {
         Some(remedy) => error.with_remedy(remedy),
         None => error,

@@ -15,6 +15,7 @@ use paas_core::port::{Exec, ExecOptions, ExecSession, ExecTarget};
 use paas_core::{Error, ErrorKind, Fault, Result};
 
 use crate::cluster::KubernetesCluster;
+use crate::runtime::instance::meant;
 use crate::runtime::instances_of;
 
 const OPERATION: &str = "run a command in an instance";
@@ -36,7 +37,8 @@ impl Exec for KubernetesCluster {
                     }
                     None => pods.iter().find(|pod| is_running(pod) && is_ready(pod)),
                 };
-                let Some(name) = found.and_then(|pod| pod.metadata.name.clone()) else {
+                let named = found.and_then(|pod| Some((pod.metadata.name.clone()?, meant(pod).to_owned())));
+                let Some((name, container)) = named else {
                     let error = Error::new(ErrorKind::NotFound, OPERATION).with_context("track", track);
                     return Err(match wanted {
                         Some(id) => error.with_context("instance", id),
@@ -45,7 +47,7 @@ impl Exec for KubernetesCluster {
                 };
                 let namespace = self.shared.namespace(&track.component.at.env_ref());
                 let pods: Api<Pod> = self.shared.api(&namespace);
-                session::open(pods, name, options).await
+                session::open(pods, name, container, options).await
             }
             ExecTarget::Run(id) => run::attach(&self.shared, id, options).await,
             _ => Err(Error::new(ErrorKind::Unsupported, OPERATION)),
@@ -56,10 +58,8 @@ impl Exec for KubernetesCluster {
 fn is_running(pod: &Pod) -> bool {
     let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
     statuses.is_some_and(|all| {
-        all.iter().any(|it| {
-            it.name == crate::build::CONTAINER
-                && it.state.as_ref().is_some_and(|state| state.running.is_some())
-        })
+        all.iter()
+            .any(|it| it.name == meant(pod) && it.state.as_ref().is_some_and(|state| state.running.is_some()))
     })
 }
 

@@ -7,8 +7,10 @@
 //! answers requests.
 //!
 //! It does less than a real one: no validation beyond names, no defaults beyond those that this crate reads, no
-//! replica sets between deployments and pods, lists inside objects are owned whole in server-side apply, and there are no users.
+//! replica sets between deployments and pods, lists inside objects are owned whole in server-side apply, and there is one user, who may do
+//! everything unless rules say less.
 
+mod access;
 mod answer;
 mod apply;
 mod controllers;
@@ -21,6 +23,7 @@ mod http;
 mod kinds;
 mod kubelet;
 mod logs;
+mod metrics;
 mod objects;
 mod request;
 mod service;
@@ -40,6 +43,7 @@ use tokio::sync::{Notify, watch as signal};
 
 use crate::client::{CallLimits, over};
 
+pub use access::Permission;
 pub use data_plane::Reply;
 pub use faults::{Fault, Verb};
 pub use http::{FakeServer, kubeconfig};
@@ -82,6 +86,7 @@ struct State {
     lives: BTreeMap<String, PodLife>,
     printed: BTreeMap<String, Printed>,
     script: Script,
+    access: access::Access,
     settings: Settings,
     /// How many requests of each weighted choice were sent where, so that shares are exact.
     sent: BTreeMap<String, BTreeMap<String, u64>>,
@@ -127,6 +132,7 @@ impl FakeCluster {
             lives: BTreeMap::new(),
             printed: BTreeMap::new(),
             script: Script::default(),
+            access: access::Access::default(),
             settings,
             sent: BTreeMap::new(),
             commands: Vec::new(),

@@ -5,9 +5,11 @@
 //!
 //! | port | is here |
 //! |---|---|
-//! | `Runtime` | a deployment for each revision of a component, a job for each run |
+//! | `Runtime` | a deployment for each revision of a component, a job for each run; the objects of manifests as they are |
 //! | `Router` | routes of the Gateway API; without it, shares by counts behind one service |
 //! | `Logs`, `Exec` | the API server's own |
+//! | `Metrics`, `Nodes` | the metrics server; nodes, with evictions |
+//! | `Spaces` | a namespace for each environment, with its bounds |
 //!
 //! The permissions that it needs are in `rbac.yaml` beside this crate's manifest.
 //!
@@ -21,6 +23,7 @@ mod events;
 mod exec;
 mod forward;
 mod logs;
+mod manifests;
 mod nodes;
 mod options;
 mod probe;
@@ -41,7 +44,5 @@ pub use client::CallLimits;
 pub use cluster::KubernetesCluster;
 pub use driver::{KubernetesConfig, KubernetesDriver};
 pub use events::ClusterEvent;
-pub use nodes::{DrainReport, Node};
 pub use options::{GatewayOptions, KubernetesOptions, SecurityLevel, SpaceOptions, VolumeOptions};
 pub use scheme::Installation;
-pub use space::Drift;

@@ -1,66 +1,32 @@
-//! The machines of a cluster: list, cordon, drain. The platform has no port for them yet, so they are types of this crate.
+//! The machines of a cluster, and what instances use.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node as KubeNode, Pod};
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::{Node as KubeNode, NodeCondition, Pod};
 use kube::Api;
 use kube::api::{EvictParams, ListParams, Patch};
-use paas_core::{Bytes, Cpu, Error, ErrorKind, Result};
+use paas_core::port::{DrainReport, InstanceId, Metrics, Node, Nodes, Usage};
+use paas_core::{Bytes, Cpu, Error, ErrorKind, Result, TrackKey};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::KubernetesCluster;
 use crate::error::{failed, is_missing};
+use crate::scheme::roles;
 
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// A machine of a cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Node {
-    /// Its name.
-    pub name: String,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// The processor time that instances may use on it.
-    pub cpu: Cpu,
-    /// The memory that instances may use on it.
-    pub memory: Bytes,
-    /// How many instances it takes.
-    pub instances: u32,
-    /// Whether its kubelet says that it is ready.
-    pub ready: bool,
-    /// Whether it takes new instances.
-    pub schedulable: bool,
-}
-
-/// What came of a drain.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct DrainReport {
-    /// The instances that went.
-    pub evicted: Vec<String>,
-    /// The instances that a budget still keeps when the time is over.
-    pub kept: Vec<String>,
-}
-
-impl KubernetesCluster {
-    /// The machines.
-    ///
-    /// # Errors
-    /// Those of the API server.
-    pub async fn nodes(&self) -> Result<Vec<Node>> {
+#[async_trait]
+impl Nodes for KubernetesCluster {
+    async fn list(&self) -> Result<Vec<Node>> {
         let api: Api<KubeNode> = self.shared.everywhere();
         let found = api.list(&ListParams::default()).await.map_err(|error| failed("list nodes", error))?;
         Ok(found.items.iter().map(node).collect())
     }
 
-    /// Keeps new instances away from a machine, or lets them come again. The same again changes nothing.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if there is no such machine.
-    pub async fn cordon(&self, name: &str, cordoned: bool) -> Result<()> {
+    async fn cordon(&self, name: &str, cordoned: bool) -> Result<()> {
         let error = |error| failed("cordon a node", error).with_context("node", name);
         let api: Api<KubeNode> = self.shared.everywhere();
         let found = api.get(name).await.map_err(error)?;
@@ -72,12 +38,7 @@ impl KubernetesCluster {
         Ok(())
     }
 
-    /// Cordons a machine and lets the instances of this installation go from it, as their budgets allow, until all went
-    /// or the time is over.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if there is no such machine.
-    pub async fn drain(&self, name: &str, patience: Duration) -> Result<DrainReport> {
+    async fn drain(&self, name: &str, patience: Duration) -> Result<DrainReport> {
         const OPERATION: &str = "drain a node";
         self.cordon(name, true).await?;
         let end = Instant::now() + patience;
@@ -96,19 +57,20 @@ impl KubernetesCluster {
                     continue;
                 }
                 let pod_name = pod.metadata.name.clone().unwrap_or_default();
+                let id = InstanceId(pod_name.clone());
                 if pod.metadata.deletion_timestamp.is_some() {
-                    report.kept.push(pod_name);
+                    report.kept.push(id);
                     continue;
                 }
                 let api: Api<Pod> = self.shared.api(&pod.metadata.namespace.clone().unwrap_or_default());
                 match api.evict(&pod_name, &EvictParams::default()).await {
                     Ok(_) => {
-                        report.evicted.push(pod_name.clone());
-                        report.kept.push(pod_name);
+                        report.evicted.push(id.clone());
+                        report.kept.push(id);
                     }
                     Err(error) if is_missing(&error) => {}
                     // A budget says: not now.
-                    Err(kube::Error::Api(status)) if status.code == 429 => report.kept.push(pod_name),
+                    Err(kube::Error::Api(status)) if status.code == 429 => report.kept.push(id),
                     Err(error) => return Err(failed(OPERATION, error).with_context("instance", pod_name)),
                 }
             }
@@ -118,15 +80,17 @@ impl KubernetesCluster {
             sleep(AGAIN).await;
         }
     }
+}
 
-    /// How much processor time and memory each instance of this installation uses now, by its name.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`] if the cluster has no metrics.
-    pub async fn usage(&self) -> Result<BTreeMap<String, (Cpu, Bytes)>> {
+#[async_trait]
+impl Metrics for KubernetesCluster {
+    async fn usage(&self, track: &TrackKey) -> Result<BTreeMap<InstanceId, Usage>> {
         const OPERATION: &str = "read what instances use";
-        let selector = self.shared.installation().selector().replace('/', "%2F").replace('=', "%3D");
-        let uri = format!("/apis/metrics.k8s.io/v1beta1/pods?labelSelector={selector}");
+        let namespace = self.shared.namespace(&track.component.at.env_ref());
+        let selector = self.shared.track_selector(track, roles::INSTANCE).label_selector.unwrap_or_default();
+        let selector = selector.replace('/', "%2F").replace('=', "%3D").replace(',', "%2C");
+        let uri =
+            format!("/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods?labelSelector={selector}");
         let request = http::Request::get(uri)
             .body(Vec::new())
             .map_err(|error| Error::new(ErrorKind::Internal, OPERATION).with_source(error))?;
@@ -149,7 +113,8 @@ impl KubernetesCluster {
                 memory += bytes.map_or(0, Bytes::get);
             }
             let name = pod["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-            usage.insert(name, (Cpu::from_milli(cpu / 1_000_000), Bytes::new(memory)));
+            let used = Usage { cpu: Some(Cpu::from_milli(cpu / 1_000_000)), memory: Bytes::new(memory) };
+            usage.insert(InstanceId(name), used);
         }
         Ok(usage)
     }
@@ -173,12 +138,17 @@ fn node(node: &KubeNode) -> Node {
         allocatable.and_then(|all| all.get(name)).map(|quantity| quantity.0.clone()).unwrap_or_default()
     };
     let conditions = status.and_then(|status| status.conditions.as_ref());
+    // Every condition but readiness is a problem when it is true.
+    let wrong = conditions.into_iter().flatten().filter(|it| (it.type_ == "Ready") != (it.status == "True"));
+    let told = |it: &NodeCondition| it.message.clone().unwrap_or_else(|| it.type_.clone());
+    let problems = wrong.map(told).collect();
     Node {
+        problems,
         name: node.metadata.name.clone().unwrap_or_default(),
         labels: node.metadata.labels.clone().unwrap_or_default(),
         cpu: quantity("cpu").parse().unwrap_or_default(),
         memory: quantity("memory").parse().unwrap_or_default(),
-        instances: quantity("pods").parse().unwrap_or_default(),
+        most_instances: quantity("pods").parse().ok(),
         ready: conditions.is_some_and(|all| all.iter().any(|it| it.type_ == "Ready" && it.status == "True")),
         schedulable: !node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or_default(),
     }

@@ -10,6 +10,7 @@ use paas_core::port::ClusterReport;
 use paas_core::{Error, ErrorKind, Result};
 
 use crate::error::failed;
+use crate::gateway_api;
 
 const OPERATION: &str = "reach a cluster";
 /// How many questions are asked at once.
@@ -20,26 +21,47 @@ type Need = (&'static str, &'static str, &'static [&'static str], Option<&'stati
 
 const ALL: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 
-/// What the platform does on a cluster. `rbac.yaml` says the same.
+const APPLY: &[&str] = &["get", "list", "create", "patch", "delete"];
+const MANIFESTS: Option<&str> = Some("manifests with objects of this kind");
+
+/// What the platform does on a cluster. The role `paas` of `rbac.yaml` says the same, and `paas-manifests` of `rbac-manifests.yaml`.
 const NEEDS: &[Need] = &[
-    ("", "namespaces", &["get", "create", "patch"], None),
+    ("", "namespaces", &["get", "list", "create", "patch", "delete"], None),
     ("", "resourcequotas", &["get", "create", "patch"], None),
     ("", "limitranges", &["get", "create", "patch"], None),
     ("networking.k8s.io", "networkpolicies", &["get", "create", "patch", "delete"], None),
     ("apps", "deployments", ALL, None),
     ("batch", "jobs", ALL, None),
-    ("", "pods", &["get", "list", "watch", "patch", "delete"], None),
+    ("", "pods", &["list", "watch", "patch", "delete"], None),
     ("", "services", ALL, None),
-    ("", "configmaps", ALL, None),
+    ("", "configmaps", &["get", "list", "watch", "create", "patch"], None),
     ("", "secrets", &["get", "create"], None),
     ("policy", "poddisruptionbudgets", &["get", "create", "patch", "delete"], None),
     ("", "pods/log", &["get"], None),
     ("", "pods/exec", &["get", "create"], Some("commands in instances")),
     ("", "persistentvolumeclaims", &["get", "list", "create", "delete"], Some("volumes")),
+    ("apps", "statefulsets", APPLY, MANIFESTS),
+    ("batch", "cronjobs", APPLY, MANIFESTS),
+    ("", "serviceaccounts", APPLY, MANIFESTS),
+    ("", "secrets", &["list", "patch", "delete"], MANIFESTS),
+    ("autoscaling", "horizontalpodautoscalers", APPLY, MANIFESTS),
+    ("networking.k8s.io", "ingresses", APPLY, MANIFESTS),
 ];
 
 /// What it does with a Gateway.
-const ROUTES: Need = ("gateway.networking.k8s.io", "httproutes", ALL, None);
+const ROUTES: &[Need] = &[
+    (GATEWAY, "httproutes", ALL, None),
+    (GATEWAY, "tcproutes", ALL, Some("access points by TCP")),
+    (GATEWAY, "gateways", &["get"], Some("access points by TCP")),
+];
+const GATEWAY: &str = gateway_api::GROUP;
+
+/// What it does for people who look at environments with the cluster's own tools.
+const VIEWERS: &[Need] =
+    &[(RBAC, "rolebindings", &["get", "create", "patch"], None), (RBAC, "clusterroles", &["bind"], None)];
+const RBAC: &str = "rbac.authorization.k8s.io";
+/// The role that viewers get; `bind` is asked for with its name.
+const VIEW: &str = "view";
 
 /// A permission that the account has or lacks.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +89,7 @@ impl Question {
             resource: Some(resource.to_owned()),
             subresource,
             verb: Some(self.verb.to_owned()),
+            name: (self.verb == "bind").then(|| VIEW.to_owned()),
             ..ResourceAttributes::default()
         };
         let spec = SelfSubjectAccessReviewSpec {
@@ -81,18 +104,27 @@ impl Question {
     }
 }
 
-fn questions(routes: bool) -> Vec<Question> {
+/// What of a cluster is used beside what always is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Uses {
+    pub(crate) routes: bool,
+    pub(crate) viewers: bool,
+}
+
+fn questions(uses: Uses) -> Vec<Question> {
     let mut questions = Vec::new();
-    for (group, resource, verbs, feature) in NEEDS.iter().copied().chain(routes.then_some(ROUTES)) {
+    let routes = if uses.routes { ROUTES } else { &[] };
+    let viewers = if uses.viewers { VIEWERS } else { &[] };
+    for (group, resource, verbs, feature) in [NEEDS, routes, viewers].concat() {
         questions.extend(verbs.iter().map(|&verb| Question { group, resource, verb, feature }));
     }
     questions
 }
 
 /// Asks the API server for its version, and what the account may do.
-pub(crate) async fn probe(client: &Client, routes: bool) -> Result<ClusterReport> {
+pub(crate) async fn probe(client: &Client, uses: Uses) -> Result<ClusterReport> {
     let version = client.apiserver_version().await.map_err(|error| failed(OPERATION, error))?;
-    let asked = questions(routes).into_iter().map(|question| question.ask(client.clone()));
+    let asked = questions(uses).into_iter().map(|question| question.ask(client.clone()));
     let answers: Vec<(Question, bool)> = stream::iter(asked).buffered(CONCURRENT).try_collect().await?;
     let (mut missing, mut limitations) = (Vec::new(), Vec::new());
     for (question, _) in answers.into_iter().filter(|(_, allowed)| !allowed) {
@@ -111,4 +143,40 @@ pub(crate) async fn probe(client: &Client, routes: bool) -> Result<ClusterReport
             ));
     }
     Ok(ClusterReport { version: Some(version.git_version), limitations })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use k8s_openapi::api::rbac::v1::ClusterRole;
+
+    use super::*;
+
+    /// What is asked is what the manifest of the role grants: nothing is granted that nobody would miss, and nothing is missed that
+    /// was granted.
+    #[test]
+    fn the_manifest_grants_what_is_asked() {
+        let granted_by = |text: &str| {
+            let role: ClusterRole = serde_saphyr::from_str(text).unwrap();
+            let mut granted = BTreeSet::new();
+            for rule in role.rules.unwrap() {
+                for group in rule.api_groups.iter().flatten() {
+                    for resource in rule.resources.iter().flatten() {
+                        granted.extend(
+                            rule.verbs.iter().map(|verb| (group.clone(), resource.clone(), verb.clone())),
+                        );
+                    }
+                }
+            }
+            granted
+        };
+        let role = granted_by(include_str!("../rbac.yaml"));
+        let both = &role | &granted_by(include_str!("../rbac-manifests.yaml"));
+        let asked = questions(Uses { routes: true, viewers: true }).into_iter();
+        let asked: BTreeSet<_> =
+            asked.map(|it| (it.group.to_owned(), it.resource.to_owned(), it.verb.to_owned())).collect();
+        assert_eq!(role.difference(&asked).collect::<Vec<_>>(), Vec::<&(String, String, String)>::new());
+        assert_eq!(asked.difference(&both).collect::<Vec<_>>(), Vec::<&(String, String, String)>::new());
+    }
 }

@@ -4,25 +4,27 @@
 //! changed by a merge patch of the number with the version that was looked at as precondition. Its epoch is an annotation:
 //! whoever writes has read it in the version that the precondition names, so a lower one cannot slip in.
 
-mod failure;
+pub(crate) mod failure;
 mod inputs;
-mod instance;
+pub(crate) mod instance;
 mod objects;
 mod observe;
 mod runs;
 mod sets;
 
 use async_trait::async_trait;
+use paas_core::model::Template;
 use paas_core::port::{
     BoxStream, Epoch, InstanceId, RunObservation, RunSpec, Runtime, RuntimeCapabilities, RuntimeEvent,
     SetKey, SetSpec, TrackObservation,
 };
-use paas_core::{Result, TrackKey};
+use paas_core::{ErrorKind, Fault, Result, TrackKey};
 
 use crate::cluster::KubernetesCluster;
 
 pub(crate) use observe::instances_of;
 pub(crate) use runs::{FoundRun, find_run, observe as observe_found};
+pub(crate) use sets::contended;
 
 /// How often a change is tried again after somebody else changed the object in between.
 pub(crate) const ATTEMPTS: usize = 8;
@@ -38,19 +40,35 @@ impl Runtime for KubernetesCluster {
             volumes: self.shared.options.volumes.is_some(),
             runs: true,
             survives_server: true,
+            manifests: true,
         }
     }
 
+    fn refusals(&self, template: &Template) -> Vec<Fault> {
+        crate::manifests::refusals(&self.shared.options, template)
+    }
+
     async fn ensure(&self, epoch: Epoch, spec: &SetSpec) -> Result<()> {
-        Box::pin(self.shared.ensure_set(epoch, spec)).await
+        if spec.template.manifests.is_empty() {
+            Box::pin(self.shared.ensure_set(epoch, spec)).await
+        } else {
+            Box::pin(self.shared.ensure_manifests(epoch, spec)).await
+        }
     }
 
     async fn scale(&self, epoch: Epoch, key: &SetKey, count: u32) -> Result<()> {
-        self.shared.scale_set(epoch, key, count).await
+        match self.shared.scale_set(epoch, key, count).await {
+            // A set of manifests is no deployment.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Box::pin(self.shared.scale_manifests(epoch, key, count)).await
+            }
+            answer => answer,
+        }
     }
 
     async fn remove(&self, epoch: Epoch, key: &SetKey) -> Result<()> {
-        self.shared.remove_set(epoch, key).await
+        self.shared.remove_set(epoch, key).await?;
+        Box::pin(self.shared.remove_manifests(epoch, key)).await
     }
 
     async fn observe(&self, track: &TrackKey) -> Result<TrackObservation> {

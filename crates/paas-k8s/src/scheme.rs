@@ -191,6 +191,10 @@ pub(crate) mod keys {
     pub(crate) const CONDEMNED: &str = "condemned";
     /// The id of a run.
     pub(crate) const RUN_ID: &str = "run-id";
+    /// How many instances a set of manifests shall have.
+    pub(crate) const COUNT: &str = "count";
+    /// How often manifests were restarted.
+    pub(crate) const RESTART: &str = "restart";
     /// What a router was told about a service.
     pub(crate) const TRAFFIC: &str = "traffic";
 }
@@ -203,6 +207,10 @@ pub(crate) mod roles {
     pub(crate) const SERVICE: &str = "service";
     pub(crate) const ROUTES: &str = "routes";
     pub(crate) const VOLUME: &str = "volume";
+    /// A set of manifests.
+    pub(crate) const MANIFESTS: &str = "manifests";
+    /// One of its objects.
+    pub(crate) const MANIFEST: &str = "manifest";
 }
 
 /// The name of a set's objects.

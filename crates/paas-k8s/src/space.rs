@@ -2,53 +2,32 @@
 
 use std::fmt;
 
+use async_trait::async_trait;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::ListParams;
 use kube::{Api, Resource};
-use paas_core::{EnvRef, Result};
+use paas_core::port::{Drift, Epoch, Spaces};
+use paas_core::{EnvRef, Error, ErrorKind, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::cluster::{KubernetesCluster, Shared};
 use crate::error::{failed, foreign};
+use crate::scheme::keys;
 
 const OPERATION: &str = "make an environment's space";
 
-/// What was found to differ from what is declared, and was restored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Drift {
-    /// The kind of the object.
-    pub kind: &'static str,
-    /// Its name.
-    pub name: String,
-    /// Whether it was missing; otherwise it was changed.
-    pub missing: bool,
-}
-
-impl fmt::Display for Drift {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = if self.missing { "was missing" } else { "had been changed" };
-        write!(f, "{} {} {what} and was restored", self.kind, self.name)
-    }
-}
-
-impl KubernetesCluster {
-    /// Makes an environment's space, or restores it, and tells what was restored. A new space is no drift.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Conflict`](paas_core::ErrorKind::Conflict) if a namespace of its name exists that this
-    /// installation did not make.
-    pub async fn ensure_space(&self, at: &EnvRef) -> Result<Vec<Drift>> {
+/// They are not fenced: what is declared of a space follows from the cluster's options alone, so that every server writes the
+/// same, and whether an environment is gone is read from the store right before its space is removed.
+#[async_trait]
+impl Spaces for KubernetesCluster {
+    async fn ensure(&self, _: Epoch, at: &EnvRef) -> Result<Vec<Drift>> {
         self.shared.ensure_space(at).await
     }
 
-    /// Deletes an environment's space with everything in it; a missing one is a success.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Conflict`](paas_core::ErrorKind::Conflict) if this installation did not make it.
-    pub async fn remove_space(&self, at: &EnvRef) -> Result<()> {
+    async fn remove(&self, _: Epoch, at: &EnvRef) -> Result<()> {
         let shared = &self.shared;
         let name = shared.namespace(at);
         let api: Api<Namespace> = shared.everywhere();
@@ -58,12 +37,37 @@ impl KubernetesCluster {
         if !shared.installation().owns(&found.metadata) {
             return Err(foreign("remove an environment's space", "Namespace", "", &name));
         }
+        let claims: Api<PersistentVolumeClaim> = shared.api(&name);
+        let volumes = claims.list(&ListParams::default().limit(1)).await.map_err(error)?;
+        if !volumes.items.is_empty() {
+            return Err(Error::new(ErrorKind::Conflict, "remove an environment's space")
+                .with_context("environment", at)
+                .with_context("namespace", &name)
+                .with_source("it holds volumes")
+                .with_remedy("Delete its volume claims if nobody needs what is in them."));
+        }
         match api.delete(&name, &kube::api::DeleteParams::background()).await {
             Err(error) if !crate::error::is_missing(&error) => {
                 Err(failed("remove an environment's space", error).with_context("environment", at))
             }
             _ => Ok(()),
         }
+    }
+
+    async fn list(&self) -> Result<Vec<EnvRef>> {
+        let installation = self.shared.installation();
+        let api: Api<Namespace> = self.shared.everywhere();
+        let ours = ListParams::default().labels(&installation.selector());
+        let found = api.list(&ours).await.map_err(|error| failed("list the environments' spaces", error))?;
+        let staying = found.items.into_iter().filter(|it| it.metadata.deletion_timestamp.is_none());
+        let env = |namespace: Namespace| {
+            let labels = namespace.metadata.labels?;
+            let (org, env) = (installation.read(&labels, keys::ORG)?, installation.read(&labels, keys::ENV)?);
+            let at = EnvRef::new(org, env);
+            // One that somebody labelled is not one that we made.
+            (namespace.metadata.name? == self.shared.namespace(&at)).then_some(at)
+        };
+        Ok(staying.filter_map(env).collect())
     }
 }
 
@@ -99,7 +103,7 @@ impl Shared {
         });
         if changed {
             self.apply(&api, &name, &objects.namespace).await.map_err(error)?;
-            drift.push(Drift { kind: "Namespace", name: name.clone(), missing: is_new });
+            drift.push(Drift { kind: "Namespace".to_owned(), name: name.clone(), missing: is_new });
         }
         if let Some(quota) = objects.quota {
             drift.extend(self.restore(quota, |a, b| covers(&a.spec, &b.spec)).await?);
@@ -143,7 +147,7 @@ impl Shared {
         }
         self.declare(OPERATION, wanted).await?;
         let missing = found.is_none();
-        Ok(Some(Drift { kind: <K as k8s_openapi::Resource>::KIND, name, missing }))
+        Ok(Some(Drift { kind: <K as k8s_openapi::Resource>::KIND.to_owned(), name, missing }))
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Events {
     router: broadcast::Sender<RouterEvent>,
     /// The applications whose routes may have to be written anew.
     stale: broadcast::Sender<AppEnv>,
+    /// The tracks of which an object of a manifest changed.
+    touched: broadcast::Sender<TrackKey>,
 }
 
 impl Default for Events {
@@ -49,6 +51,7 @@ impl Default for Events {
             runtime: broadcast::channel(EVENTS).0,
             router: broadcast::channel(EVENTS).0,
             stale: broadcast::channel(EVENTS).0,
+            touched: broadcast::channel(EVENTS).0,
         }
     }
 }
@@ -64,6 +67,10 @@ impl Events {
 
     pub(crate) fn stale(&self) -> broadcast::Receiver<AppEnv> {
         self.stale.subscribe()
+    }
+
+    pub(crate) fn touched(&self) -> broadcast::Receiver<TrackKey> {
+        self.touched.subscribe()
     }
 
     pub(crate) fn router_sender(&self) -> broadcast::Sender<RouterEvent> {
@@ -278,7 +285,13 @@ impl Shared {
         let role: Option<String> = installation.read(labels, keys::ROLE);
         let track = || installation.track_of(labels);
         match role.as_deref() {
-            Some(roles::SET) => self.tell_track(track()),
+            Some(roles::SET | roles::MANIFESTS) => self.tell_track(track()),
+            Some(roles::MANIFEST) => {
+                if let Some(track) = track() {
+                    let _ = self.events.touched.send(track.clone());
+                    self.tell_track(Some(track));
+                }
+            }
             Some(roles::INSTANCE) => {
                 let track = track();
                 if let Some(track) = &track

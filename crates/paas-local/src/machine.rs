@@ -13,6 +13,7 @@ mod health;
 mod images;
 mod keeper;
 mod logs;
+mod metrics;
 mod render;
 mod router;
 mod run;
@@ -159,10 +160,11 @@ impl LocalMachine {
     pub fn ports(&self) -> ClusterPorts {
         let machine = Arc::new(self.clone());
         ClusterPorts {
-            runtime: machine.clone(),
-            router: machine.clone(),
             logs: Some(machine.clone()),
-            exec: Some(machine),
+            exec: Some(machine.clone()),
+            metrics: Some(machine.clone()),
+            nodes: Some(machine.clone()),
+            ..ClusterPorts::new(machine.clone(), machine)
         }
     }
 

@@ -33,11 +33,12 @@ fn main() -> ExitCode {
         commands::be_a_server(&folder);
     }
     let arguments = Arguments::from_args();
-    let suites: [(&str, Vec<Promise<Fixture>>); 10] = [
+    let suites: [(&str, Vec<Promise<Fixture>>); 11] = [
         ("runtime", paas_core::runtime_conformance!(list)),
         ("router", paas_core::router_conformance!(list)),
         ("exec", paas_core::exec_conformance!(list)),
         ("logs", paas_core::logs_conformance!(list)),
+        ("surroundings", paas_core::surroundings_conformance!(list)),
         ("behaviour", behaviour::promises()),
         ("commands", commands::promises()),
         ("probes", probes::promises()),

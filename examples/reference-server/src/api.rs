@@ -18,6 +18,7 @@ mod health;
 mod layer;
 mod logs;
 mod metrics;
+mod node;
 mod operation;
 mod org;
 mod parameter;
@@ -51,6 +52,7 @@ fn routes() -> Routes {
     .into_iter()
     .chain([
         cluster::routes,
+        node::routes,
         logs::routes,
         exec::routes,
         run::routes,

@@ -9,7 +9,7 @@ mod failure;
 mod image;
 mod live;
 mod output;
-mod spec;
+mod source;
 mod stream;
 mod terminal;
 mod websocket;

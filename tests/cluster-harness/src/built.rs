@@ -48,6 +48,17 @@ pub fn push(layout: &Path, reference: &str) -> Result<Vec<String>> {
     Ok(task(&["push", layout, reference])?.lines().map(str::to_owned).collect())
 }
 
+/// The kubectl that was built with the cluster of this name.
+pub fn kubectl(name: &str) -> Result<PathBuf> {
+    #[derive(Deserialize)]
+    struct Status {
+        kubectl: PathBuf,
+    }
+    let text = task(&["status", "--name", name, "-o", "json"])?;
+    let status: Status = serde_json::from_str(&text).context("the status of the cluster names no kubectl")?;
+    Ok(status.kubectl)
+}
+
 fn parse(text: &str) -> Result<TestCluster> {
     let status: Status = serde_json::from_str(text).context("failed to read the status of the cluster")?;
     let GatewayStatus { namespace, name, address, listeners } = status.gateway;

@@ -26,6 +26,7 @@ mod shell;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -114,6 +115,20 @@ impl TestCluster {
                 self.name
             ),
         }
+    }
+
+    /// A command of `kubectl` as an administrator of this cluster: the one that was built with it, or the one on the path.
+    ///
+    /// # Errors
+    /// The cluster cannot be asked for it.
+    pub fn kubectl(&self) -> Result<Command> {
+        let program = match self.origin {
+            Origin::Built => built::kubectl(&self.name)?,
+            Origin::Given | Origin::Kind => PathBuf::from("kubectl"),
+        };
+        let mut command = Command::new(program);
+        command.env("KUBECONFIG", &self.kubeconfig);
+        Ok(command)
     }
 
     /// The reference, by its digest, of an image with busybox as `/bin/sh` and a `/tmp` that everybody may write to. For a

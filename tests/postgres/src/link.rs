@@ -1,5 +1,6 @@
 //! What lies between a client and the server.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -23,7 +24,15 @@ impl Link {
     /// # Errors
     /// If there is no port to listen on.
     pub async fn to(port: u16) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Self::on(IpAddr::V4(Ipv4Addr::LOCALHOST), port).await
+    }
+
+    /// A way to `port` that begins at another address of this machine, for clients who do not reach its loopback.
+    ///
+    /// # Errors
+    /// If the machine has no such address.
+    pub async fn on(address: IpAddr, port: u16) -> Result<Self> {
+        let listener = TcpListener::bind((address, 0)).await?;
         let own = listener.local_addr()?.port();
         let open = Arc::new(watch::Sender::new(true));
         let state = Arc::clone(&open);
@@ -33,6 +42,11 @@ impl Link {
             }
         });
         Ok(Self { port: own, open, listener })
+    }
+
+    /// The port at which it begins.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// The same URL, by this way.

@@ -7,13 +7,14 @@ use anyhow::{Result, bail, ensure};
 use crate::workspace::{Workspace, cargo, output_of};
 
 /// The crates that each library of the workspace may depend on. A crate that is not here has yet to be placed.
-const EDGES: [(&str, &[&str]); 6] = [
+const EDGES: [(&str, &[&str]); 7] = [
     ("paas-core", &[]),
     ("paas-gateway", &[]),
     ("paas-registry", &["paas-core"]),
     ("paas-adapters", &["paas-core"]),
     ("paas-k8s", &["paas-core"]),
     ("paas-local", &["paas-core", "paas-gateway", "paas-registry"]),
+    ("paas-sources", &["paas-core"]),
 ];
 
 /// An example that benches and journeys take their images from.

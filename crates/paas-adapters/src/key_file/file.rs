@@ -110,8 +110,9 @@ pub(super) fn read(path: &Path) -> Result<Option<Keys>> {
         Err(error) => return Err(failed(OPERATION, path, error)),
     };
     let invalid = || Error::new(ErrorKind::Invalid, OPERATION).with_context("file", path.display());
-    let mode = file.metadata().map_err(|error| failed(OPERATION, path, error))?.mode() & 0o777;
-    if mode & 0o077 != 0 {
+    let metadata = file.metadata().map_err(|error| failed(OPERATION, path, error))?;
+    let mode = metadata.mode() & 0o777;
+    if !is_private(mode, metadata.uid(), rustix::process::geteuid().as_raw()) {
         return Err(invalid()
             .with_source(format!("others than its owner may open it (mode {mode:04o})"))
             .with_remedy(format!("Run: chmod 600 {}", path.display())));
@@ -128,6 +129,13 @@ pub(super) fn read(path: &Path) -> Result<Option<Keys>> {
         return Err(invalid().with_source(format!("its current key {:?} is missing", keys.current)));
     }
     Ok(Some(keys))
+}
+
+/// Whether a file of this mode and owner is for `me` alone. One that somebody else hands to a group of mine, as a secret is handed
+/// to a pod of Kubernetes, may be read by that group.
+fn is_private(mode: u32, owner: u32, me: u32) -> bool {
+    let others = if owner == me { 0o077 } else { 0o037 };
+    mode & others == 0
 }
 
 /// Makes a key file with fresh keys. Who comes second reads what the first one made.
@@ -159,4 +167,19 @@ fn write(path: &Path, keys: &Keys, publish: impl FnOnce(&Path) -> io::Result<()>
     })();
     let _ = fs::remove_file(&draft);
     result.map_err(|error| failed("write the key file", path, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_private;
+
+    #[test]
+    fn a_group_may_read_what_somebody_else_hands_to_it_and_nothing_more() {
+        assert!(is_private(0o600, 1000, 1000) && is_private(0o400, 1000, 1000));
+        assert!(!is_private(0o640, 1000, 1000), "the group of one's own file");
+        assert!(is_private(0o440, 0, 1000), "the secret of a pod");
+        for mode in [0o444, 0o460, 0o604] {
+            assert!(!is_private(mode, 0, 1000), "{mode:o}");
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! Clusters: added, changed and removed while the platform runs.
 
+mod remove;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Action, Effect, ListPage, PageOptions, Versioned, Work};
-use crate::engine::{ClusterRecord, EventKind, Stored, open_request};
+use crate::engine::{ClusterRecord, EventKind, ForgottenRecord, Stored, open_request};
 use crate::error::{Error, ErrorKind, Fault, Result};
-use crate::model::Environment;
 use crate::name::ClusterName;
-use crate::port::{ClusterReport, DocumentKey, ListOptions, Permission, Revision, Scope, SecretValue};
+use crate::port::{ClusterReport, DocumentKey, Permission, Revision, Scope, SecretValue};
 use crate::tenancy::permissions;
+
+pub use remove::{ClusterRemoval, PreviewRemoveCluster, RemoveCluster};
 
 /// How long a cluster may take to answer when somebody asks about it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -247,6 +250,14 @@ impl Action for AddCluster {
                 Error::new(ErrorKind::AlreadyExists, "add the cluster").with_context("cluster", &new.name)
             );
         }
+        if work.get::<ForgottenRecord>(&ForgottenRecord::key_of(&new.name)).await?.is_some() {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "add a cluster under a name that is being forgotten",
+            )
+            .with_context("cluster", &new.name)
+            .with_remedy("Try again in a moment."));
+        }
         let mut record = ClusterRecord {
             name: new.name.clone(),
             kind: new.kind.clone(),
@@ -343,57 +354,6 @@ async fn added(work: &mut Work<'_>, cluster: &ClusterName) -> Result<Stored<Clus
             .with_remedy("It is part of the server's own configuration."));
     }
     work.need(&ClusterRecord::key_of(cluster), "cluster", cluster).await
-}
-
-/// Removes a cluster that no environment targets. What is on the cluster and not of this platform stays as it is.
-#[derive(Debug, Clone)]
-pub struct RemoveCluster {
-    /// Which.
-    pub cluster: ClusterName,
-}
-
-#[async_trait]
-impl Action for RemoveCluster {
-    type Output = ();
-    const NAME: &'static str = "cluster.remove";
-    const EFFECT: Effect = Effect::Change;
-
-    fn permission(&self) -> Permission {
-        permissions::CLUSTER_WRITE
-    }
-
-    fn scope(&self) -> Scope {
-        Scope::Cluster { cluster: self.cluster.clone() }
-    }
-
-    fn detail(&self) -> Value {
-        json!({ "cluster": self.cluster })
-    }
-
-    fn target(&self) -> Option<DocumentKey> {
-        Some(ClusterRecord::key_of(&self.cluster))
-    }
-
-    async fn run(&self, work: &mut Work<'_>) -> Result<()> {
-        let record = added(work, &self.cluster).await?;
-        let targets =
-            |env: &Stored<Environment>| env.value.targets.iter().any(|it| it.cluster == self.cluster);
-        let envs = work.collections().all::<Environment>(ListOptions::default()).await?;
-        let names: Vec<String> = envs
-            .iter()
-            .filter(|env| targets(env))
-            .map(|env| format!("{}/{}", env.value.org, env.value.name))
-            .collect();
-        if !names.is_empty() {
-            return Err(Error::new(ErrorKind::Conflict, "remove a cluster that is in use")
-                .with_context("cluster", &self.cluster)
-                .with_context("environments", names.join(", "))
-                .with_remedy("Take it from the targets of these environments first."));
-        }
-        work.changes().remove(&record);
-        work.event(EventKind::Deleted, self.scope(), format!("cluster {} was removed", self.cluster));
-        Ok(())
-    }
 }
 
 /// Shows a cluster, and asks it how it is.

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 
 use super::deploy::rollout::{self, Steer};
 use super::{Action, Effect, Work};
-use crate::engine::{EventKind, RolloutView};
-use crate::error::{Error, Fault, Result};
+use crate::engine::{AppEnvRecord, EventKind, RolloutView};
+use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::model::ComponentKind;
 use crate::name::{AppEnv, ComponentName};
 use crate::port::{Permission, Scope};
 use crate::tenancy::permissions;
@@ -108,6 +109,9 @@ async fn switch(
     let mut place = work.live_place(at).await?;
     let declared: Vec<ComponentName> =
         place.value.spec.iter().flat_map(|spec| &spec.components).map(|it| it.name.clone()).collect();
+    if offline {
+        refuse_manifests(&place.value, component)?;
+    }
     let before = place.value.offline.clone();
     match component {
         None => {
@@ -141,6 +145,18 @@ async fn switch(
         if offline { (EventKind::Stopped, "was stopped") } else { (EventKind::Started, "was started") };
     work.event(kind, Scope::AppEnv(at.clone()), format!("{what} {verb}")).component = component.cloned();
     Ok(())
+}
+
+/// Manifests that are not in force any more are kept by their cluster until others are, so they cannot be offline.
+fn refuse_manifests(place: &AppEnvRecord, component: Option<&ComponentName>) -> Result<()> {
+    let declared = place.spec.iter().flat_map(|spec| &spec.components);
+    let mut asked = declared.filter(|it| component.is_none_or(|name| *name == it.name));
+    match asked.find(|it| it.kind == ComponentKind::Manifests) {
+        None => Ok(()),
+        Some(found) => Err(Error::new(ErrorKind::Unsupported, "take manifests offline")
+            .with_context("component", place.at.component(found.name.clone()))
+            .with_remedy("Set `replicas: 0` in their objects and deploy them, or delete the application.")),
+    }
 }
 
 /// Takes an application or one of its components offline: everything is kept but its instances.

@@ -50,6 +50,9 @@ async fn preview(work: &mut Work<'_>, at: &AppEnv) -> Result<DeletionPreview> {
         for volume in &component.volumes {
             volumes.insert(format!("{}/{}", component.name, volume.name));
         }
+        for object in component.manifests.iter().filter(|object| object.keeps_data()) {
+            volumes.insert(format!("{}/{object}", component.name));
+        }
     }
     let secrets = work.collections().children::<SecretRecord>(below.as_str()).await?;
     let routes = work.get::<RoutesRecord>(&RoutesRecord::key_of(at)).await?;

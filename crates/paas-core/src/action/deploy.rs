@@ -20,8 +20,8 @@ use super::{Action, Effect, Work};
 use crate::engine::{AppEnvRecord, Stored};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::model::{
-    AppSpec, AppVersion, Release, ReleaseNumber, ReleaseOrigin, ReleaseState, RevisionId, StrategySpec,
-    Validate,
+    AppSpec, AppVersion, ClusterOrder, OnClusterFailure, Release, ReleaseNumber, ReleaseOrigin, ReleaseState,
+    RevisionId, StrategySpec, Validate,
 };
 use crate::name::{AppEnv, ComponentName};
 use crate::port::{AdmissionRequest, DocumentKey, Permission, Revision, Scope};
@@ -41,6 +41,12 @@ pub struct Deploy {
     /// How it proceeds, this time, instead of as declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<StrategySpec>,
+    /// How the clusters follow each other, this time, instead of as the environment says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_order: Option<ClusterOrder>,
+    /// What a cluster on which it fails means for the others, this time, instead of as the environment says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_cluster_failure: Option<OnClusterFailure>,
     /// A remark, for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
@@ -67,7 +73,14 @@ impl Deploy {
 
     /// A change, as declared, without a remark.
     pub fn new(change: DeployChange) -> Self {
-        Self { change, strategy: None, note: String::new(), expected: None }
+        Self {
+            change,
+            strategy: None,
+            cluster_order: None,
+            on_cluster_failure: None,
+            note: String::new(),
+            expected: None,
+        }
     }
 }
 
@@ -152,7 +165,8 @@ impl Action for DeployApp {
     fn detail(&self) -> Value {
         let images: BTreeMap<&ComponentName, &str> = match &self.deploy.change {
             DeployChange::Spec(spec) => {
-                spec.components.iter().map(|component| (&component.name, component.image.as_str())).collect()
+                let with_images = spec.components.iter().filter(|component| !component.image.is_empty());
+                with_images.map(|component| (&component.name, component.image.as_str())).collect()
             }
             DeployChange::Images(images) => {
                 images.iter().map(|(name, image)| (name, image.as_str())).collect()
@@ -188,18 +202,19 @@ impl Action for DeployApp {
             DeployChange::Current => ReleaseOrigin::Configure,
             _ => ReleaseOrigin::Deploy,
         };
-        Draft {
+        let draft = Draft {
             version: AppVersion { spec, digests },
             config: config.number,
             templates,
             strategy: self.deploy.strategy.clone(),
+            cluster_order: self.deploy.cluster_order,
+            on_cluster_failure: self.deploy.on_cluster_failure,
             counts: BTreeMap::new(),
             origin,
             note: self.deploy.note.clone(),
             notes: Vec::new(),
-        }
-        .start(work, place)
-        .await
+        };
+        Box::pin(draft.start(work, place)).await
     }
 }
 

@@ -1,15 +1,19 @@
 //! Environments.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Action, Effect, ListPage, PageOptions, Versioned, Work};
-use crate::engine::{AppEnvRecord, EventKind, Grant};
+use crate::engine::{AppEnvRecord, ClusterRecord, ClusterUseRecord, EventKind, Grant, Stored};
 use crate::error::{Error, ErrorKind, Fault, Result};
-use crate::model::{Environment, OnRunning, StrategySpec, Target, Validate as _};
-use crate::name::{EnvName, EnvRef, OrgName};
+use crate::model::{
+    ClusterOrder, Environment, OnClusterFailure, OnRunning, StrategySpec, Target, Validate as _,
+};
+use crate::name::{ClusterName, EnvName, EnvRef, OrgName};
 use crate::port::{DocumentKey, ListOptions, Permission, Revision, Scope};
 use crate::tenancy::permissions;
 
@@ -25,6 +29,12 @@ pub struct NewEnv {
     /// What a new release does to one that is under way.
     #[serde(default)]
     pub on_running: OnRunning,
+    /// How the clusters follow each other in a release.
+    #[serde(default)]
+    pub cluster_order: ClusterOrder,
+    /// What a cluster on which a release fails means for the others.
+    #[serde(default)]
+    pub on_cluster_failure: OnClusterFailure,
     /// How releases proceed where the application does not say.
     #[serde(default)]
     pub strategy: StrategySpec,
@@ -37,8 +47,35 @@ impl NewEnv {
             name,
             targets: Vec::new(),
             on_running: OnRunning::default(),
+            cluster_order: ClusterOrder::default(),
+            on_cluster_failure: OnClusterFailure::default(),
             strategy: StrategySpec::default(),
         }
+    }
+}
+
+/// An environment, and where its clusters are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EnvInfo {
+    /// The environment.
+    #[serde(flatten)]
+    pub env: Environment,
+    /// The regions of its clusters, as far as they have one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub regions: BTreeMap<ClusterName, String>,
+}
+
+impl EnvInfo {
+    async fn of(work: &Work<'_>, env: Environment) -> Result<Self> {
+        let mut regions = BTreeMap::new();
+        for target in &env.targets {
+            let key = ClusterRecord::key_of(&target.cluster);
+            let record = work.collections().get::<ClusterRecord>(&key).await?;
+            if let Some(region) = record.and_then(|record| record.value.region) {
+                regions.insert(target.cluster.clone(), region);
+            }
+        }
+        Ok(Self { env, regions })
     }
 }
 
@@ -46,16 +83,22 @@ impl NewEnv {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EnvChange {
-    /// The clusters, with the bounds of instances on each. Clusters may be added, and left only while no application
-    /// is deployed in the environment.
+    /// The clusters, with the bounds of instances on each. On one that is new every application's current release begins; on
+    /// one that is left out they end, and only their volumes stay.
     pub targets: Option<Vec<Target>>,
     /// What a new release does to one that is under way.
     pub on_running: Option<OnRunning>,
+    /// How the clusters follow each other in a release.
+    pub cluster_order: Option<ClusterOrder>,
+    /// What a cluster on which a release fails means for the others.
+    pub on_cluster_failure: Option<OnClusterFailure>,
     /// How releases proceed where the application does not say.
     pub strategy: Option<StrategySpec>,
 }
 
-async fn check_clusters(work: &Work<'_>, targets: &[Target]) -> Result<()> {
+/// Refuses clusters that there are not. Those that were added must still be there at the commit, and are not removed by
+/// somebody who has not seen it.
+async fn check_clusters(work: &mut Work<'_>, targets: &[Target]) -> Result<()> {
     let known = work.cluster_names().await?;
     let faults: Vec<Fault> = targets
         .iter()
@@ -69,11 +112,34 @@ async fn check_clusters(work: &Work<'_>, targets: &[Target]) -> Result<()> {
             )
         })
         .collect();
-    if faults.is_empty() {
-        Ok(())
-    } else {
-        Err(Error::invalid("check the targets of an environment", faults))
+    if !faults.is_empty() {
+        return Err(Error::invalid("check the targets of an environment", faults));
     }
+    let services = work.services();
+    for cluster in targets.iter().map(|target| &target.cluster).filter(|it| !services.is_built_in(it)) {
+        work.need::<ClusterRecord>(&ClusterRecord::key_of(cluster), "cluster", cluster).await?;
+        let mut used = work
+            .get(&ClusterUseRecord::key_of(cluster))
+            .await?
+            .unwrap_or_else(|| Stored::new(ClusterUseRecord { cluster: cluster.clone(), version: 0 }));
+        used.value.version += 1;
+        work.changes().update(&used)?;
+    }
+    Ok(())
+}
+
+/// What a change of the targets means, in words.
+fn retargeted(before: &[Target], after: &[Target]) -> String {
+    let lacks = |targets: &[Target], target: &Target| !targets.iter().any(|it| it.cluster == target.cluster);
+    let names = |targets: &[Target], others: &[Target]| {
+        let names: Vec<&str> =
+            targets.iter().filter(|it| lacks(others, it)).map(|it| it.cluster.as_str()).collect();
+        names.join(", ")
+    };
+    let (added, left) = (names(after, before), names(before, after));
+    let added = if added.is_empty() { added } else { format!("; its applications begin on {added}") };
+    let left = if left.is_empty() { left } else { format!("; its applications leave {left}") };
+    added + &left
 }
 
 /// Makes an environment.
@@ -138,6 +204,8 @@ impl Action for CreateEnv {
             name: self.new.name.clone(),
             targets,
             on_running: self.new.on_running,
+            cluster_order: self.new.cluster_order,
+            on_cluster_failure: self.new.on_cluster_failure,
             strategy: self.new.strategy.clone(),
             created_at: work.now(),
         };
@@ -185,39 +253,27 @@ impl Action for UpdateEnv {
 
     async fn run(&self, work: &mut Work<'_>) -> Result<Self::Output> {
         let mut env = work.env(&self.env).await?;
+        let mut moved = String::new();
         if let Some(targets) = &self.change.targets {
             check_clusters(work, targets).await?;
-            let left: Vec<&str> = env
-                .value
-                .targets
-                .iter()
-                .filter(|old| !targets.iter().any(|new| new.cluster == old.cluster))
-                .map(|old| old.cluster.as_str())
-                .collect();
-            if !left.is_empty() {
-                let apps = work.collections().children::<AppEnvRecord>(self.env.to_string()).await?;
-                if let Some(app) = apps.iter().find(|app| app.value.last > 0) {
-                    return Err(Error::new(
-                        ErrorKind::Conflict,
-                        "take a cluster from an environment that is in use",
-                    )
-                    .with_context("environment", &self.env)
-                    .with_context("clusters", left.join(", "))
-                    .with_context("application", &app.value.at.app)
-                    .with_remedy("Delete the applications from the environment first."));
-                }
-            }
+            moved = retargeted(&env.value.targets, targets);
             env.value.targets.clone_from(targets);
         }
         if let Some(policy) = self.change.on_running {
             env.value.on_running = policy;
+        }
+        if let Some(order) = self.change.cluster_order {
+            env.value.cluster_order = order;
+        }
+        if let Some(policy) = self.change.on_cluster_failure {
+            env.value.on_cluster_failure = policy;
         }
         if let Some(strategy) = &self.change.strategy {
             env.value.strategy = strategy.clone();
         }
         env.value.validate("change an environment")?;
         work.changes().update(&env)?;
-        work.event(EventKind::Changed, self.scope(), format!("environment {} was changed", self.env));
+        work.event(EventKind::Changed, self.scope(), format!("environment {} was changed{moved}", self.env));
         Ok(work.versioned(env.value))
     }
 }
@@ -283,7 +339,7 @@ pub struct GetEnv {
 
 #[async_trait]
 impl Action for GetEnv {
-    type Output = Versioned<Environment>;
+    type Output = Versioned<EnvInfo>;
     const NAME: &'static str = "env.get";
     const EFFECT: Effect = Effect::Read;
 
@@ -301,7 +357,7 @@ impl Action for GetEnv {
 
     async fn run(&self, work: &mut Work<'_>) -> Result<Self::Output> {
         let env = work.env(&self.env).await?;
-        Ok(Versioned { value: env.value, revision: env.modified })
+        Ok(Versioned { value: EnvInfo::of(work, env.value).await?, revision: env.modified })
     }
 }
 
@@ -316,7 +372,7 @@ pub struct ListEnvs {
 
 #[async_trait]
 impl Action for ListEnvs {
-    type Output = ListPage<Versioned<Environment>>;
+    type Output = ListPage<Versioned<EnvInfo>>;
     const NAME: &'static str = "env.list";
     const EFFECT: Effect = Effect::Read;
 
@@ -337,9 +393,13 @@ impl Action for ListEnvs {
     }
 
     async fn run(&self, work: &mut Work<'_>) -> Result<Self::Output> {
-        work.visible_page::<Environment>(self.org.as_str(), &self.page, permissions::ENV_READ, |env| {
-            Scope::Env(EnvRef::new(env.org.clone(), env.name.clone()))
-        })
-        .await
+        let of = |env: &Environment| Scope::Env(EnvRef::new(env.org.clone(), env.name.clone()));
+        let found = work.visible_page(self.org.as_str(), &self.page, permissions::ENV_READ, of).await?;
+        let mut items = Vec::with_capacity(found.items.len());
+        for env in found.items {
+            let revision = env.revision;
+            items.push(Versioned { value: EnvInfo::of(work, env.value).await?, revision });
+        }
+        Ok(ListPage { items, next: found.next })
     }
 }

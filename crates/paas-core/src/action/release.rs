@@ -44,7 +44,8 @@ pub struct ReleaseSummary {
 impl ReleaseSummary {
     /// The summary of a release, given the number of the current one.
     pub fn of(release: &Release, current: Option<ReleaseNumber>) -> Self {
-        let images = release.version.spec.components.iter();
+        let components = release.version.spec.components.iter();
+        let images = components.filter(|component| !component.image.is_empty());
         Self {
             number: release.number,
             state: release.state.clone(),
@@ -234,17 +235,22 @@ async fn flat(work: &Work<'_>, at: &AppEnv, number: ReleaseNumber) -> Result<BTr
 /// Lists whose items have names, as objects by name, so that an inserted item does not shift the others.
 fn named(value: Value) -> Value {
     match value {
-        Value::Array(items) if !items.is_empty() && items.iter().all(|item| item["name"].is_string()) => {
-            let fields = items.into_iter().map(|item| {
-                let name = item["name"].as_str().unwrap_or_default().to_owned();
-                (name, named(item))
-            });
+        Value::Array(items) if !items.is_empty() && items.iter().all(|item| name_of(item).is_some()) => {
+            let fields = items.into_iter().map(|item| (name_of(&item).unwrap_or_default(), named(item)));
             Value::Object(fields.collect())
         }
         Value::Object(fields) => {
             Value::Object(fields.into_iter().map(|(name, it)| (name, named(it))).collect())
         }
         other => other,
+    }
+}
+
+/// The name of an item; of an object of a cluster its kind too.
+fn name_of(item: &Value) -> Option<String> {
+    match (&item["kind"], &item["metadata"]["name"]) {
+        (Value::String(kind), Value::String(name)) => Some(format!("{kind}/{name}")),
+        _ => item["name"].as_str().map(str::to_owned),
     }
 }
 

@@ -78,17 +78,18 @@ impl Action for RestartApp {
                 .with_context("application", &self.at)
                 .with_remedy(format!("It has {}.", names.join(", "))));
         }
-        Draft {
+        let draft = Draft {
             version: release.version,
             config: release.config,
             templates,
             strategy: None,
+            cluster_order: None,
+            on_cluster_failure: None,
             counts: BTreeMap::new(),
             origin: ReleaseOrigin::Restart,
             note: String::new(),
             notes: Vec::new(),
-        }
-        .start(work, place)
-        .await
+        };
+        Box::pin(draft.start(work, place)).await
     }
 }

@@ -118,18 +118,19 @@ impl Action for RollbackApp {
                 (newest.version, config.number, templates)
             }
         };
-        Draft {
+        let draft = Draft {
             version,
             config,
             templates,
             strategy: None,
+            cluster_order: None,
+            on_cluster_failure: None,
             counts,
             origin,
             note: self.rollback.note.clone(),
             notes,
-        }
-        .start(work, place)
-        .await
+        };
+        Box::pin(draft.start(work, place)).await
     }
 }
 

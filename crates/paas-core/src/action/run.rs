@@ -7,6 +7,7 @@ use super::deploy::rollout;
 use super::{Action, Effect, ListPage, PageOptions, Work};
 use crate::engine::{EventKind, Record as _, RunRecord};
 use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::model::ComponentKind;
 use crate::name::{AppEnv, ComponentName};
 use crate::port::{InstanceId, Permission, Scope};
 use crate::tenancy::permissions;
@@ -69,6 +70,14 @@ impl Action for RunCommand {
                 .with_context("application", &self.at)
                 .with_remedy(format!("The current release has {}.", names.join(", "))));
         };
+        let declared = release.version.spec.components.iter().find(|it| it.name == self.component);
+        if declared.is_some_and(|it| it.kind == ComponentKind::Manifests) {
+            return Err(Error::new(ErrorKind::Unsupported, "run a command with manifests")
+                .with_context("component", self.at.component(self.component.clone()))
+                .with_remedy(
+                    "Add a Job to their objects, or run it in one of their instances by `paas exec`.",
+                ));
+        }
         let runs = work.collections().children::<RunRecord>(self.at.to_string()).await?;
         let under_way = runs.iter().filter(|run| run.value.ended_at.is_none()).count();
         if under_way >= RUNS_MAX {

@@ -9,7 +9,7 @@ use super::{Action, Effect, Work};
 use crate::engine::{EventKind, RolloutView, ScaleRecord, Stored};
 use crate::error::{Error, Fault, Result};
 use crate::model::{Component, ComponentKind, Release, ReleaseNumber, Target};
-use crate::name::{AppEnv, ComponentName};
+use crate::name::{AppEnv, ComponentKey, ComponentName};
 use crate::port::{DocumentKey, Permission, Revision, Scope};
 use crate::tenancy::permissions;
 
@@ -22,15 +22,41 @@ pub struct Scaled {
     pub from: u32,
     /// The number now, on each cluster.
     pub to: u32,
+    /// The clusters whose bounds allow another number only, as sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// The commit.
     pub revision: Revision,
 }
 
 /// The numbers that a component may have: within its own bounds, and those of at least one cluster.
 pub(super) fn bounds(component: &Component, targets: &[Target]) -> (u32, u32) {
+    if component.kind == ComponentKind::Manifests {
+        // It is there or not; how many run is in its objects.
+        return (1, 1);
+    }
     let least = targets.iter().map(|target| target.min_instances).min().unwrap_or(0);
     let most = targets.iter().map(|target| target.max_instances).max().unwrap_or(u32::MAX);
     (component.instances.min.max(least), component.instances.max.min(most))
+}
+
+fn bounds_of(target: &Target) -> String {
+    format!("{} {} to {}", target.cluster, target.min_instances, target.max_instances)
+}
+
+/// What to tell of a number that the bounds of some clusters change.
+pub(super) fn bounded(component: &ComponentKey, count: u32, targets: &[Target]) -> Vec<String> {
+    let on = |target: &Target| ScaleRecord { component: component.clone(), count, version: 0 }.on(target);
+    let other = targets.iter().filter(|target| on(target) != count);
+    let told = other.map(|target| {
+        let (name, cluster) = (&component.component, &target.cluster);
+        format!(
+            "{name} has {} and not {count} instances on {cluster}: {} are allowed",
+            on(target),
+            bounds_of(target)
+        )
+    });
+    told.collect()
 }
 
 /// Changes how many instances of a component run on each cluster.
@@ -87,12 +113,21 @@ impl Action for ScaleApp {
         if component.kind == ComponentKind::Job {
             return fault("a job runs once per release and cannot be scaled".to_owned());
         }
+        if component.kind == ComponentKind::Manifests {
+            let message =
+                "the numbers of manifests are in their objects; change `replicas` there and deploy them";
+            return fault(message.to_owned());
+        }
         let (least, most) = bounds(component, &env.value.targets);
         if !(least..=most).contains(&self.count) {
+            let targets: Vec<String> = env.value.targets.iter().map(bounds_of).collect();
+            let own = &component.instances;
             return fault(format!(
-                "{} is not from {least} to {most}; the bounds are instances.min and instances.max of the component \
-                 and those of the environment's clusters",
-                self.count
+                "{} is not from {least} to {most}: the component allows {} to {}, and its clusters {}",
+                self.count,
+                own.min,
+                own.max,
+                targets.join(", ")
             ));
         }
         let key = ScaleRecord::key_of(&self.at.component(self.component.clone()));
@@ -110,7 +145,8 @@ impl Action for ScaleApp {
         work.store_view(view).await?;
         let message = format!("{} was scaled from {from} to {}", self.component, self.count);
         work.event(EventKind::Scaled, self.scope(), message).component = Some(self.component.clone());
-        Ok(Scaled { component: self.component.clone(), from, to: self.count, revision: Revision(0) })
+        let notes = bounded(&self.at.component(self.component.clone()), self.count, &env.value.targets);
+        Ok(Scaled { component: self.component.clone(), from, to: self.count, notes, revision: Revision(0) })
     }
 }
 

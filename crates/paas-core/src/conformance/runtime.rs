@@ -1,12 +1,13 @@
 //! The promises of [`Runtime`].
 
 mod life;
+mod manifests;
 mod runs;
 mod sets;
 mod view;
 mod volumes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::port::{
 };
 
 pub use life::*;
+pub use manifests::*;
 pub use runs::*;
 pub use sets::*;
 pub use view::*;
@@ -62,6 +64,11 @@ pub trait RuntimeFixture: Send + Sync {
     /// A runtime over the same instances, as after a restart of the server; needed if `survives_server` is required.
     async fn reopened(&self) -> Option<Arc<dyn Runtime>> {
         None
+    }
+
+    /// The names of the config maps that exist of a track of manifests; needed if `manifests` is required.
+    async fn objects(&self, track: &TrackKey) -> BTreeSet<String> {
+        unimplemented!("the objects of {track}")
     }
 
     /// The cluster's name.
@@ -111,6 +118,10 @@ macro_rules! runtime_conformance {
             an_unknown_run_is_nothing,
             purge_needs_a_track_without_sets,
             volumes_are_refused_where_unsupported,
+            manifests_are_refused_where_unsupported,
+            a_set_of_manifests_is_ready_when_its_objects_are,
+            a_later_set_takes_over_the_objects_and_remove_prunes_the_rest,
+            the_way_back_applies_the_earlier_objects_again,
             a_lower_epoch_is_rejected,
             instances_survive_the_server,
         }
@@ -217,6 +228,7 @@ pub async fn claims_the_required_capabilities(fixture: &dyn RuntimeFixture) {
         ("volumes", required.volumes, claimed.volumes),
         ("runs", required.runs, claimed.runs),
         ("survives_server", required.survives_server, claimed.survives_server),
+        ("manifests", required.manifests, claimed.manifests),
     ];
     for (name, required, claimed) in pairs {
         assert!(claimed || !required, "the backend must have the capability {name} and does not claim it");

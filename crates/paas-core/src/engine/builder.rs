@@ -207,6 +207,7 @@ impl PlatformBuilder {
             denials: Denials::default(),
             events: EventLog::default(),
             conditions: super::Conditions::default(),
+            outages: super::Outages::default(),
             swept: Mutex::new(HashMap::new()),
         });
         if let Some(actor) = self.administrator {

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind};
-use crate::name::{AppEnv, TrackKey};
+use crate::name::{AppEnv, ClusterName, TrackKey};
 
 /// What a condition is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,13 +17,15 @@ pub enum Subject {
     App(AppEnv),
     /// A component on a cluster.
     Track(TrackKey),
+    /// The access points of an application on a cluster.
+    Routes(AppEnv, ClusterName),
 }
 
 impl Subject {
     /// The application that it belongs to.
     pub fn at(&self) -> &AppEnv {
         match self {
-            Self::App(at) => at,
+            Self::App(at) | Self::Routes(at, _) => at,
             Self::Track(track) => &track.component.at,
         }
     }

@@ -35,6 +35,7 @@ mod request;
 mod rollout;
 mod run;
 mod tenant;
+mod tombstone;
 
 pub use app::{AppEnvRecord, AppRecord, Deleting, Offline, RoutesRecord, ScaleRecord, TemplateRecord};
 pub use cluster::ClusterRecord;
@@ -44,6 +45,7 @@ pub use request::RequestRecord;
 pub use rollout::{RolloutRecord, TrackRecord};
 pub use run::RunRecord;
 pub use tenant::Grant;
+pub use tombstone::{ClusterUseRecord, ForgottenRecord, TombstoneRecord};
 
 use crate::port::DocumentKey;
 

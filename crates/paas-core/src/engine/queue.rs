@@ -10,6 +10,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use crate::name::ClusterName;
+
 /// How long a key waits after failures in a row: from `first`, doubled each time, up to `longest`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
@@ -49,8 +51,15 @@ struct Shared<K> {
     backoff: Backoff,
 }
 
+/// What keys share, such as the cluster that they call; keys without one share a lane, too.
+type Lane = Option<ClusterName>;
+
 struct State<K> {
-    ready: VecDeque<K>,
+    lane_of: fn(&K) -> Lane,
+    /// How many keys of a lane are worked on at once.
+    lane_width: usize,
+    ready: BTreeMap<Lane, VecDeque<(u64, K)>>,
+    busy: BTreeMap<Lane, usize>,
     /// What is in `ready`.
     waiting: HashSet<K>,
     working: HashSet<K>,
@@ -74,7 +83,7 @@ impl<K> fmt::Debug for KeyedQueue<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.shared.lock();
         f.debug_struct("KeyedQueue")
-            .field("ready", &state.ready.len())
+            .field("ready", &state.waiting.len())
             .field("working", &state.working.len())
             .field("due", &state.due.len())
             .finish_non_exhaustive()
@@ -91,7 +100,10 @@ impl<K: Clone + Eq + Hash> KeyedQueue<K> {
     /// An empty queue.
     pub fn new(backoff: Backoff) -> Self {
         let state = State {
-            ready: VecDeque::new(),
+            lane_of: |_| None,
+            lane_width: usize::MAX,
+            ready: BTreeMap::new(),
+            busy: BTreeMap::new(),
             waiting: HashSet::new(),
             working: HashSet::new(),
             again: HashSet::new(),
@@ -102,6 +114,16 @@ impl<K: Clone + Eq + Hash> KeyedQueue<K> {
             closed: false,
         };
         Self { shared: Arc::new(Shared { state: Mutex::new(state), changed: Notify::new(), backoff }) }
+    }
+
+    /// With at most `width` keys of a lane worked on at once: keys of a cluster share a lane, and so do those of none. A lane
+    /// that is full holds up no other.
+    #[must_use]
+    pub fn with_lanes(self, width: usize, lane_of: fn(&K) -> Option<ClusterName>) -> Self {
+        let mut state = self.shared.lock();
+        (state.lane_width, state.lane_of) = (width.max(1), lane_of);
+        drop(state);
+        self
     }
 
     /// Adds a key.
@@ -125,7 +147,7 @@ impl<K: Clone + Eq + Hash> KeyedQueue<K> {
 
     /// How many keys wait now, without those that are due later.
     pub fn waiting(&self) -> usize {
-        self.shared.lock().ready.len()
+        self.shared.lock().waiting.len()
     }
 
     /// Whether any key is being worked on.
@@ -147,7 +169,7 @@ impl<K: Clone + Eq + Hash> KeyedQueue<K> {
                 state.promote(Instant::now());
                 if let Some(key) = state.take() {
                     // Another worker sees to the rest, and to what is due.
-                    if !state.ready.is_empty() || !state.due.is_empty() {
+                    if !state.waiting.is_empty() || !state.due.is_empty() {
                         self.shared.changed.notify_one();
                     }
                     return Some(Work { queue: self.clone(), key });
@@ -178,7 +200,9 @@ impl<K: Clone + Eq + Hash> State<K> {
             self.again.insert(key);
         } else if self.waiting.insert(key.clone()) {
             self.cancel(&key);
-            self.ready.push_back(key);
+            self.sequence += 1;
+            let place = (self.sequence, key);
+            self.ready.entry((self.lane_of)(&place.1)).or_default().push_back(place);
         }
     }
 
@@ -208,11 +232,35 @@ impl<K: Clone + Eq + Hash> State<K> {
         }
     }
 
+    /// The key that has waited longest in a lane that is not full.
     fn take(&mut self) -> Option<K> {
-        let key = self.ready.pop_front()?;
+        let open = self
+            .ready
+            .iter()
+            .filter(|(lane, _)| self.busy.get(*lane).is_none_or(|busy| *busy < self.lane_width));
+        let (_, lane) = open.filter_map(|(lane, keys)| Some((keys.front()?.0, lane))).min()?;
+        let lane = lane.clone();
+        let keys = self.ready.get_mut(&lane)?;
+        let (_, key) = keys.pop_front()?;
+        if keys.is_empty() {
+            self.ready.remove(&lane);
+        }
+        *self.busy.entry(lane).or_default() += 1;
         self.waiting.remove(&key);
         self.working.insert(key.clone());
         Some(key)
+    }
+
+    /// A key is not worked on any more.
+    fn done(&mut self, key: &K) {
+        self.working.remove(key);
+        let lane = (self.lane_of)(key);
+        if let Some(busy) = self.busy.get_mut(&lane) {
+            *busy -= 1;
+            if *busy == 0 {
+                self.busy.remove(&lane);
+            }
+        }
     }
 }
 
@@ -248,7 +296,7 @@ impl<K: Clone + Eq + Hash> Work<K> {
 impl<K: Clone + Eq + Hash> Drop for Work<K> {
     fn drop(&mut self) {
         let mut state = self.queue.shared.lock();
-        state.working.remove(&self.key);
+        state.done(&self.key);
         if state.again.remove(&self.key) {
             state.add(self.key.clone());
         }
@@ -347,6 +395,26 @@ mod tests {
         assert_eq!(pauses[11], 30_000, "the pause is bounded");
         queue.next().await.unwrap().succeeded();
         assert_eq!(queue.failures(&"a"), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_that_is_full_holds_up_no_other() {
+        let lane = |key: &&'static str| key.split_once('@').and_then(|(_, cluster)| cluster.parse().ok());
+        let queue = KeyedQueue::new(Backoff::default()).with_lanes(2, lane);
+        for key in ["a@west", "b@west", "c@west", "d@west", "a@east", "none"] {
+            queue.add(key);
+        }
+        let mut under_way = Vec::new();
+        for expected in ["a@west", "b@west", "a@east", "none"] {
+            let work = queue.next().await.unwrap();
+            assert_eq!(work.key(), &expected);
+            under_way.push(work);
+        }
+        assert!(nothing(&queue).await, "the others are of a lane that is full");
+        under_way.remove(0).succeeded();
+        let next = queue.next().await.unwrap();
+        assert_eq!(next.key(), &"c@west");
+        assert!(nothing(&queue).await);
     }
 
     #[tokio::test(start_paused = true)]

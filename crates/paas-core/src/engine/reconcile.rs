@@ -13,9 +13,12 @@ mod app;
 mod cache;
 mod context;
 mod events;
+mod forget;
 mod orphans;
 mod routes;
 mod run;
+mod spaces;
+mod tombstone;
 mod track;
 mod watch;
 mod world;
@@ -38,7 +41,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The shard that this version has: everything.
 const SHARD: &str = "all";
-/// How many keys are worked on at once.
+/// How many keys of a cluster are worked on at once, and of those that concern no cluster: a cluster that does not answer uses
+/// up its own share and nobody else's.
 const WORKERS: usize = 16;
 /// How often everything is looked at although nothing asked for it.
 const RESYNC: Duration = Duration::from_mins(10);
@@ -171,7 +175,8 @@ impl Supervisor {
             () = told_to_stop(self.stopped.clone()) => return Ok(()),
         };
         tracing::info!(%lease, "reconciling");
-        let queue = KeyedQueue::new(Backoff::default());
+        let queue =
+            KeyedQueue::new(Backoff::default()).with_lanes(WORKERS, |key: &Key| key.cluster().cloned());
         let (cache, feed) = Cache::load(services.store()).await?;
         let context =
             Arc::new(Context::new(Arc::clone(services), cache, queue, lease.epoch(), lease.guard()));
@@ -179,9 +184,7 @@ impl Supervisor {
         // Everything in here ends when this set is dropped.
         let mut tasks: JoinSet<Error> = JoinSet::new();
         watch::spawn(&context, feed, &mut tasks);
-        for _ in 0..WORKERS {
-            tasks.spawn(work(Arc::clone(&context)));
-        }
+        tasks.spawn(work(Arc::clone(&context)));
         tasks.spawn(resync(Arc::clone(&context), Arc::clone(&self.resync)));
         let _ = self.tell.send(Standing::Working);
         let ended = tokio::select! {
@@ -217,7 +220,10 @@ async fn resync(context: Arc<Context>, asked: Arc<tokio::sync::Notify>) -> Error
         for key in context.cache.keys() {
             context.queue.add(key);
         }
-        context.queue.add(Key::Orphans);
+        for cluster in context.services.clusters().keys() {
+            context.queue.add(Key::Orphans(cluster.clone()));
+            context.queue.add(Key::Spaces(cluster.clone()));
+        }
         tokio::select! {
             () = sleep(RESYNC) => {}
             () = asked.notified() => {}
@@ -225,29 +231,52 @@ async fn resync(context: Arc<Context>, asked: Arc<tokio::sync::Notify>) -> Error
     }
 }
 
+/// Works on every key that the queue hands out, each in a task of its own: the queue bounds their number.
 async fn work(context: Arc<Context>) -> Error {
-    while let Some(work) = context.queue.next().await {
-        let outcome = match work.key() {
-            Key::App(at) => app::reconcile(&context, at).await,
-            Key::Track(track) => track::reconcile(&context, track).await,
-            Key::Run(at, id) => run::reconcile(&context, at, id).await,
-            Key::Orphans => orphans::sweep(&context).await,
-        };
-        if let Some(error) = settle(&context, work, outcome).await {
-            return error;
+    let mut working: JoinSet<Option<Error>> = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            Some(ended) = working.join_next() => match ended {
+                Ok(None) => {}
+                Ok(Some(error)) => return error,
+                Err(panic) => return Error::new(ErrorKind::Internal, "reconcile").with_source(panic),
+            },
+            work = context.queue.next() => match work {
+                Some(work) => {
+                    working.spawn(one(Arc::clone(&context), work));
+                }
+                None => break,
+            },
         }
     }
-    // The queue was closed: the supervisor ends the others.
+    // The queue was closed: what is under way may end, and the supervisor ends the others.
+    while working.join_next().await.is_some() {}
     Error::new(ErrorKind::Cancelled, "reconcile")
+}
+
+async fn one(context: Arc<Context>, work: Work<Key>) -> Option<Error> {
+    let outcome = match work.key() {
+        Key::App(at) => app::reconcile(&context, at).await,
+        Key::Track(track) => track::reconcile(&context, track).await,
+        Key::Run(at, cluster, id) => run::reconcile(&context, at, cluster, id).await,
+        Key::Routes(at, cluster) => routes::reconcile(&context, at, cluster).await,
+        Key::Tombstone(at, cluster) => tombstone::reconcile(&context, at, cluster).await,
+        Key::Orphans(cluster) => orphans::sweep(&context, cluster).await,
+        Key::Spaces(cluster) => spaces::sweep(&context, cluster).await,
+        Key::Forget(cluster) => forget::reconcile(&context, cluster).await,
+    };
+    settle(&context, work, outcome).await
 }
 
 /// Notes how it went. An error that is returned ends this holder's work.
 async fn settle(context: &Context, work: Work<Key>, outcome: Result<()>) -> Option<Error> {
     let key = work.key().clone();
     let subject = match &key {
-        Key::App(at) | Key::Run(at, _) => Some(Subject::App(at.clone())),
+        Key::App(at) | Key::Run(at, ..) => Some(Subject::App(at.clone())),
         Key::Track(track) => Some(Subject::Track(track.clone())),
-        Key::Orphans => None,
+        Key::Routes(at, cluster) => Some(Subject::Routes(at.clone(), cluster.clone())),
+        Key::Tombstone(..) | Key::Orphans(_) | Key::Spaces(_) | Key::Forget(_) => None,
     };
     let conditions = context.services.conditions();
     match outcome {

@@ -5,11 +5,15 @@
 //! means for the releases' records.
 
 mod effect;
+mod place;
 mod view;
 
+pub(super) use place::merge as merge_tombstone;
 pub use view::RolloutView;
 
-use super::{Changes, Services, history};
+use jiff::Timestamp;
+
+use super::{Changes, EventRecord, Services, history};
 use crate::error::{ErrorKind, Result};
 use crate::name::AppEnv;
 use crate::port::Expect;
@@ -29,35 +33,50 @@ pub enum Advanced {
 }
 
 /// Carries the rollouts of an application in an environment on, as far as the stored states of its tracks allow: starts
-/// tracks, lets dependent ones go on, writes the one commit, takes all back if one failed, begins the next in the queue, and
-/// detaches the tracks of an application that is being deleted. `guard` is expected in the transaction. It writes nothing
-/// if nothing is to be done.
+/// tracks, lets dependent ones go on, writes the commits, takes back what failed, begins the next in the queue, brings clusters
+/// that are behind to the current release, takes the tracks away from clusters that the environment does not have any more,
+/// and detaches those of an application that is being deleted. `guard` is expected in the transaction. It writes nothing if
+/// nothing is to be done.
 ///
 /// # Errors
 /// [`ErrorKind::Conflict`] if a document was changed meanwhile: call it again; and those of the store.
 pub async fn advance(services: &Services, at: &AppEnv, guard: Option<&Expect>) -> Result<Advanced> {
-    let Some(mut view) = RolloutView::load(services, at).await? else { return Ok(Advanced::Gone) };
+    advance_until(services, at, guard).await.map(|(advanced, _)| advanced)
+}
+
+/// The same, with the time at which to call it again although nothing has changed.
+pub(super) async fn advance_until(
+    services: &Services,
+    at: &AppEnv,
+    guard: Option<&Expect>,
+) -> Result<(Advanced, Option<Timestamp>)> {
+    let Some(mut view) = RolloutView::load(services, at).await? else { return Ok((Advanced::Gone, None)) };
+    let mut changes = Changes::new();
     if view.is_deleting() {
         if view.tracks().next().is_none() {
-            return Ok(Advanced::Removable);
+            return Ok((Advanced::Removable, None));
+        }
+        if place::bury(services, &view, &mut changes).await? {
+            commit(services, changes, guard, &[]).await?;
+            return Ok((Advanced::Changed, None));
         }
         view.detach();
     } else {
+        view.follow_targets();
         view.follow_scale();
         view.coordinate();
+        // What the end of a rollout means is stored first: until then the current release is not the one that it says.
+        if view.is_unchanged() {
+            place::catch_up(services, &mut view).await?;
+        }
     }
-    let mut changes = Changes::new();
     let ended = view.has_ended_any();
+    let wake_at = view.wake_at();
     let events = view.store(services, &mut changes).await?;
     if changes.is_empty() {
-        return Ok(Advanced::Unchanged);
+        return Ok((Advanced::Unchanged, wake_at));
     }
-    if let Some(guard) = guard {
-        changes.expect(guard.clone());
-    }
-    services.events().add(services, &mut changes, &events).await?;
-    services.store().commit(changes.into_txn()).await?;
-    services.events().trim(services, &events).await;
+    commit(services, changes, guard, &events).await?;
     if ended {
         match history::prune(services, at).await {
             Ok(()) => {}
@@ -66,5 +85,20 @@ pub async fn advance(services: &Services, at: &AppEnv, guard: Option<&Expect>) -
             Err(error) => tracing::warn!(%at, error = %error.report(), "the history was not cut"),
         }
     }
-    Ok(Advanced::Changed)
+    Ok((Advanced::Changed, wake_at))
+}
+
+async fn commit(
+    services: &Services,
+    mut changes: Changes,
+    guard: Option<&Expect>,
+    events: &[EventRecord],
+) -> Result<()> {
+    if let Some(guard) = guard {
+        changes.expect(guard.clone());
+    }
+    services.events().add(services, &mut changes, events).await?;
+    services.store().commit(changes.into_txn()).await?;
+    services.events().trim(services, events).await;
+    Ok(())
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::clusters::{ClusterSet, Clusters};
-use super::{Collections, Conditions, EventLog, Settings};
+use super::{Collections, Conditions, EventLog, Outages, Settings};
 use crate::action::{AuditTrail, Denials};
 use crate::clock::{Clock, Ids};
 use crate::error::{Error, Fault, Result};
@@ -32,6 +32,7 @@ pub struct Services {
     pub(super) denials: Denials,
     pub(super) events: EventLog,
     pub(super) conditions: Conditions,
+    pub(super) outages: Outages,
     pub(super) swept: Mutex<HashMap<String, i64>>,
 }
 
@@ -137,6 +138,11 @@ impl Services {
     /// What cannot be done at present.
     pub fn conditions(&self) -> &Conditions {
         &self.conditions
+    }
+
+    /// Which clusters do not answer.
+    pub fn outages(&self) -> &Outages {
+        &self.outages
     }
 
     pub(crate) fn audit(&self) -> &AuditTrail {

@@ -1,6 +1,7 @@
 //! A session: what one actor does with the platform.
 
 mod actions;
+mod cluster;
 mod follow;
 mod streams;
 
@@ -11,6 +12,7 @@ use crate::action::{Action, Call, RequestOptions, perform};
 use crate::error::Result;
 use crate::tenancy::Actor;
 
+pub use cluster::{AppUsage, InstanceUsage, MissingUsage};
 pub use follow::{Outcome, Progress};
 pub use streams::EventAt;
 

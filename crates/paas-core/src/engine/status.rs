@@ -1,6 +1,8 @@
 //! How an application is: composed from its documents and from what the clusters show at the moment of asking.
 
+mod clusters;
 mod compose;
+mod words;
 
 use std::collections::BTreeMap;
 
@@ -9,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::action::ReleaseSummary;
+use crate::engine::Outage;
 use crate::model::{ComponentKind, ReleaseNumber, RevisionId, RouteSpec};
 use crate::name::{AppEnv, ClusterName, ComponentName};
 use crate::port::{ExitStatus, InstanceFailure, InstanceId, InstancePhase, Revision};
@@ -30,6 +33,8 @@ pub struct AppStatus {
     pub rollout: Option<RolloutStatus>,
     /// The components, in the order in which they are declared.
     pub components: Vec<ComponentStatus>,
+    /// The clusters of the environment, in their order, then those that it is leaving.
+    pub clusters: Vec<ClusterStatus>,
     /// The access points.
     pub routes: Vec<RouteStatus>,
     /// The version of the configuration that the next release takes.
@@ -75,6 +80,31 @@ impl AppState {
             Self::Unknown => "unknown",
         }
     }
+}
+
+/// How an application is on a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClusterStatus {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The release that every component there has, or the oldest that any has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseNumber>,
+    /// That it cannot be reached, and since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub away: Option<Outage>,
+    /// The components whose versions, instances and traffic there are not known because of that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stale: Vec<ComponentName>,
+    /// Why it is not at the current release, or what is done about it, as a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<String>,
+    /// Whether the application leaves it, because the environment does not have it any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
 }
 
 /// How far a release is.

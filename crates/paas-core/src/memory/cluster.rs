@@ -1,8 +1,10 @@
 //! A cluster that exists in memory only.
 
 mod control;
+mod objects;
 mod runs;
 mod sets;
+mod surroundings;
 mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,14 +16,17 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
-use super::{Images, SimulatedExec, SimulatedLogs, SimulatedRouter, SimulatedRuntime, TokioClock};
+use super::{
+    Images, SimulatedExec, SimulatedLogs, SimulatedMetrics, SimulatedNodes, SimulatedRouter,
+    SimulatedRuntime, SimulatedSpaces, TokioClock,
+};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::RevisionId;
-use crate::name::{AppEnv, RouteName, TrackKey, VolumeName};
+use crate::name::{AppEnv, EnvRef, RouteName, TrackKey, VolumeName};
 use crate::port::{
-    BoxStream, ClusterPorts, Epoch, InstanceId, LogLine, LogStream, RouteBinding, RouterEvent, RuntimeEvent,
-    ServiceState, SetKey,
+    BoxStream, ClusterPorts, Drift, Epoch, InstanceId, LogLine, LogStream, RouteBinding, RouterEvent,
+    RuntimeEvent, ServiceState, SetKey,
 };
 
 pub(super) use runs::{Run, RunOutput, environment};
@@ -127,6 +132,7 @@ pub(super) struct State {
     sets: BTreeMap<SetKey, Set>,
     runs: BTreeMap<InstanceId, Run>,
     volumes: BTreeSet<(TrackKey, VolumeName)>,
+    objects: BTreeMap<TrackKey, objects::Objects>,
     services: BTreeMap<TrackKey, Service>,
     routes: BTreeMap<AppEnv, Vec<RouteBinding>>,
     logs: BTreeMap<TrackKey, broadcast::Sender<LogLine>>,
@@ -134,6 +140,10 @@ pub(super) struct State {
     capacity: Option<usize>,
     router_lag: Duration,
     nodes: BTreeSet<u32>,
+    /// Those that take no new instances.
+    cordoned: BTreeSet<u32>,
+    /// What others have changed of each space.
+    spaces: BTreeMap<EnvRef, Vec<Drift>>,
     next_node: u32,
     next_instance: u64,
     made: Vec<InstanceId>,
@@ -172,6 +182,7 @@ impl SimulatedCluster {
             sets: BTreeMap::new(),
             runs: BTreeMap::new(),
             volumes: BTreeSet::new(),
+            objects: BTreeMap::new(),
             services: BTreeMap::new(),
             routes: BTreeMap::new(),
             logs: BTreeMap::new(),
@@ -179,6 +190,8 @@ impl SimulatedCluster {
             capacity: None,
             router_lag: Duration::ZERO,
             nodes: BTreeSet::from([0]),
+            cordoned: BTreeSet::new(),
+            spaces: BTreeMap::new(),
             next_node: 1,
             next_instance: 0,
             made: Vec::new(),
@@ -198,10 +211,12 @@ impl SimulatedCluster {
     /// Its ports, as a platform takes them.
     pub fn ports(&self) -> ClusterPorts {
         ClusterPorts {
-            runtime: Arc::new(self.runtime()),
-            router: Arc::new(self.router()),
             logs: Some(Arc::new(self.logs())),
             exec: Some(Arc::new(self.exec())),
+            metrics: Some(Arc::new(SimulatedMetrics(self.inner.clone()))),
+            nodes: Some(Arc::new(SimulatedNodes(self.inner.clone()))),
+            spaces: Some(Arc::new(SimulatedSpaces(self.inner.clone()))),
+            ..ClusterPorts::new(Arc::new(self.runtime()), Arc::new(self.router()))
         }
     }
 
@@ -334,7 +349,8 @@ impl State {
         let load = |node: &u32| {
             self.sets.values().flat_map(|set| &set.instances).filter(|i| i.node == *node).count()
         };
-        self.nodes.iter().copied().min_by_key(|node| (load(node), *node))
+        let open = self.nodes.iter().copied().filter(|node| !self.cordoned.contains(node));
+        open.min_by_key(|node| (load(node), *node))
     }
 
     pub(super) fn lines_of(&mut self, track: &TrackKey) -> broadcast::Receiver<LogLine> {

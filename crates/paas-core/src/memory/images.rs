@@ -191,6 +191,13 @@ impl Images {
         catalog.images.get(digest).cloned().or_else(|| catalog.any.then(Image::default))
     }
 
+    /// How instances of what a reference leads to now behave; nothing if the registry lacks it.
+    pub(super) fn named(&self, reference: &str) -> Option<Image> {
+        let catalog = self.lock();
+        let image = catalog.digests.get(reference).and_then(|digest| catalog.images.get(digest));
+        image.cloned().or_else(|| catalog.any.then(Image::default))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Catalog> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

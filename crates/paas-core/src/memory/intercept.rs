@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::error::Result;
-use crate::model::RevisionId;
+use crate::error::{Fault, Result};
+use crate::model::{RevisionId, Template};
 use crate::name::{AppEnv, TrackKey};
 use crate::port::{
     BoxStream, ChangeStream, Document, DocumentKey, Epoch, ImageQuery, InstanceId, ListOptions, Page,
@@ -82,6 +82,10 @@ impl<P: ?Sized> Intercepted<P> {
 impl Runtime for Intercepted<dyn Runtime> {
     fn capabilities(&self) -> RuntimeCapabilities {
         self.inner.capabilities()
+    }
+
+    fn refusals(&self, template: &Template) -> Vec<Fault> {
+        self.inner.refusals(template)
     }
 
     async fn ensure(&self, epoch: Epoch, spec: &SetSpec) -> Result<()> {

@@ -27,6 +27,7 @@ impl Runtime for SimulatedRuntime {
             volumes: true,
             runs: true,
             survives_server: true,
+            manifests: true,
         }
     }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::{FileMount, Probes, Resources, StrategySpec};
+use super::{FileMount, Manifest, Probes, Resources, StrategySpec};
 use crate::name::{ComponentName, PortName, VolumeName};
 
 /// One workload of an application.
@@ -19,7 +19,8 @@ pub struct Component {
     #[serde(default)]
     pub kind: ComponentKind,
     /// The image: `name:tag` or `name@sha256:…` in a registry, `oci:PATH[:TAG]` for an OCI layout directory,
-    /// `oci-archive:PATH[:TAG]` for an archive. A release pins it to a digest.
+    /// `oci-archive:PATH[:TAG]` for an archive. A release pins it to a digest. Every kind but `manifests` needs one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub image: String,
     /// Replaces the image's entry point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -66,6 +67,9 @@ pub struct Component {
     /// How a new release replaces the old one, if not as the application says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<StrategySpec>,
+    /// The objects that a component of the kind `manifests` is made of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub manifests: Vec<Manifest>,
 }
 
 /// What kind of workload a component is.
@@ -80,6 +84,9 @@ pub enum ComponentKind {
     Worker,
     /// Runs to completion once per release.
     Job,
+    /// Objects of a cluster's own interface, such as Kubernetes YAML, applied as they are: a release makes, changes and
+    /// removes them.
+    Manifests,
 }
 
 /// A port that a component listens on.

@@ -27,11 +27,17 @@ pub struct Environment {
     pub org: OrgName,
     /// The name, unique in the organisation and never changed.
     pub name: EnvName,
-    /// The clusters that its applications run on, at least one.
+    /// The clusters that its applications run on, at least one; releases that go from one to the next keep this order.
     pub targets: Vec<Target>,
     /// What a new release does to one that is under way.
     #[serde(default)]
     pub on_running: OnRunning,
+    /// How the clusters follow each other in a release.
+    #[serde(default)]
+    pub cluster_order: ClusterOrder,
+    /// What a cluster on which a release fails means for the others.
+    #[serde(default)]
+    pub on_cluster_failure: OnClusterFailure,
     /// How releases proceed where the application does not say.
     #[serde(default)]
     pub strategy: StrategySpec,
@@ -81,4 +87,32 @@ pub enum OnRunning {
     Queue,
     /// The new one takes the running one's place.
     Supersede,
+}
+
+/// How the clusters of an environment follow each other in a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ClusterOrder {
+    /// All begin at once.
+    #[default]
+    AllAtOnce,
+    /// One after the other, in the order of the environment's targets: a cluster begins when those before it have
+    /// committed the release, and none begins after one on which it failed.
+    OneByOne,
+}
+
+/// What a cluster on which a release fails means for the others. One that cannot be reached for as long as the release may
+/// take without progress has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OnClusterFailure {
+    /// All go back, those that have committed the release too: it is current on every cluster, or on none.
+    #[default]
+    #[serde(alias = "abort_all")]
+    Back,
+    /// Each cluster commits by itself and keeps what it has committed. One that cannot be reached follows when it can.
+    #[serde(alias = "keep_others")]
+    Keep,
 }

@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ComponentKind, Port, Probes, Resources, RestartPolicy, SecretRef, Security, Termination, VolumeMount,
+    ComponentKind, Manifest, Port, Probes, Resources, RestartPolicy, SecretRef, Security, Termination,
+    VolumeMount,
 };
 use crate::error::Fault;
 use crate::name::ComponentKey;
@@ -115,6 +116,10 @@ pub struct Template {
     /// What an instance may do to its own system.
     #[serde(default)]
     pub security: Security,
+    /// The objects of a component of the kind `manifests`. The values of their secrets are in `env`, under
+    /// [`Manifest::value_name`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub manifests: Vec<Manifest>,
     /// Changed by a restart, so that equal content makes a new revision.
     #[serde(default)]
     pub restart_nonce: u64,

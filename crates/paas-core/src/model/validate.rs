@@ -3,6 +3,7 @@
 mod app;
 mod component;
 mod environment;
+mod manifest;
 mod probe;
 mod route;
 mod strategy;

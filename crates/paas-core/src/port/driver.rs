@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Exec, Logs, Router, Runtime};
+use super::{Exec, Logs, Metrics, Nodes, Router, Runtime, Spaces};
 use crate::error::{Fault, Result};
 use crate::model::SecretRef;
 use crate::name::{AppEnv, ClusterName};
@@ -24,6 +24,19 @@ pub struct ClusterPorts {
     pub logs: Option<Arc<dyn Logs>>,
     /// Commands inside them.
     pub exec: Option<Arc<dyn Exec>>,
+    /// What they use.
+    pub metrics: Option<Arc<dyn Metrics>>,
+    /// The machines.
+    pub nodes: Option<Arc<dyn Nodes>>,
+    /// The isolated spaces of environments, where there are such.
+    pub spaces: Option<Arc<dyn Spaces>>,
+}
+
+impl ClusterPorts {
+    /// What every cluster has; the rest is added by its fields.
+    pub fn new(runtime: Arc<dyn Runtime>, router: Arc<dyn Router>) -> Self {
+        Self { runtime, router, logs: None, exec: None, metrics: None, nodes: None, spaces: None }
+    }
 }
 
 /// A secret's value. It never prints itself and is never serialised.

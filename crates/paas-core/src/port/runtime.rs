@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{BoxStream, Epoch};
-use crate::error::Result;
+use crate::error::{Fault, Result};
 use crate::model::{ResolvedValue, RevisionId, Template};
 use crate::name::TrackKey;
 
@@ -205,6 +205,9 @@ pub struct RuntimeCapabilities {
     pub runs: bool,
     /// Instances that survive the server.
     pub survives_server: bool,
+    /// Components of manifests.
+    #[serde(default)]
+    pub manifests: bool,
 }
 
 /// Something changed: observe again.
@@ -238,11 +241,22 @@ pub enum RuntimeEvent {
 /// - [`Runtime::watch`] tells of every change after the call that made the stream; changes may be merged.
 /// - A run is started at most once per id: [`Runtime::start_run`] of a known id changes nothing. It is kept, with its
 ///   exit status, until [`Runtime::remove_run`]. A run whose end cannot be known is `lost`, never a success.
+/// - A set of manifests ([`Template::manifests`]) has its objects applied while its count is above zero. One set of a
+///   track is in force at a time: the last one that was made or raised. A count of zero takes a set out of force and
+///   leaves its objects, for the next set to take over those of the same names; [`Runtime::remove`] removes those that no
+///   other set has taken over. Its instances are as many as its count; they are ready when every object is.
+/// - [`Runtime::refusals`] says without a call what a set of this template would be refused for.
 /// - The tracks that have any set are listed by [`Runtime::tracks`], so that what nobody declares can be found.
 #[async_trait]
 pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// What this runtime can do.
     fn capabilities(&self) -> RuntimeCapabilities;
+
+    /// What a set of this template would be refused for, each with its path in the template; nothing is made or asked.
+    fn refusals(&self, template: &Template) -> Vec<Fault> {
+        let _ = template;
+        Vec::new()
+    }
 
     /// Makes a set if it does not exist.
     async fn ensure(&self, epoch: Epoch, spec: &SetSpec) -> Result<()>;

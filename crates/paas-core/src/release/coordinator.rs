@@ -1,20 +1,29 @@
-//! The coordinator, one per app and environment: the order of the tracks, the one commit, and what a failed track means.
+//! The coordinator, one per app and environment: the order of the clusters and of the tracks on each, the commits, what a
+//! cluster that fails means for the others, and what becomes of one that cannot be reached.
 //!
 //! Pure and level-triggered like the machine: it compares what the active rollout wants of each track with the track's
 //! stored state, and answers the commands that are missing. A command that is repeated changes nothing.
 
 mod decide;
+mod drive;
+mod part;
+mod progress;
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::command::Command;
 use super::id::{RolloutId, TrackVersion};
 use super::plan::Plan;
-use super::state::AbortReason;
-use crate::model::{OnRunning, ReleaseNumber};
-use crate::name::{ComponentName, TrackKey};
+use super::state::{AbortReason, TrackState};
+use crate::model::{ClusterOrder, OnClusterFailure, OnRunning, ReleaseNumber};
+use crate::name::{ClusterName, ComponentName, TrackKey};
 
 pub use decide::coordinate;
 
@@ -28,6 +37,10 @@ pub struct Coordinator {
     pub queue: Vec<Rollout>,
     /// The last one that ended.
     pub last: Option<Rollout>,
+    /// The clusters that are not at the current release, each with the rollout that brings it there by itself or, aborted,
+    /// has failed to.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub behind: BTreeMap<ClusterName, Rollout>,
 }
 
 /// The carrying out of one release over its tracks.
@@ -40,16 +53,30 @@ pub struct Rollout {
     pub attempt: u32,
     /// The release that is carried out.
     pub release: ReleaseNumber,
-    /// Every track of the app, those that do not change included.
+    /// Every track of the app, those that do not change included. The clusters follow each other in the order in which
+    /// they first appear here.
     pub tracks: Vec<RolloutTrack>,
-    /// Whether all tracks commit together, in one write, or each when it is ready.
+    /// Whether tracks commit together, in one write, or each when it is ready: all of them, or, where clusters commit by
+    /// themselves, all of a cluster.
     pub lockstep: bool,
-    /// What one failed track means for the others.
-    pub on_failure: OnTrackFailure,
+    /// How the clusters follow each other.
+    #[serde(default)]
+    pub order: ClusterOrder,
+    /// What a cluster on which it fails means for the others.
+    pub on_failure: OnClusterFailure,
     /// Where it is.
     pub phase: RolloutPhase,
-    /// Whether the one commit has been written (lockstep), or every track has committed.
+    /// Whether the commit of all has been written, or every track has committed.
     pub committed: bool,
+    /// The clusters whose commit has been written.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub committed_on: BTreeSet<ClusterName>,
+    /// The clusters that it failed on, where each is left to itself, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failed_on: BTreeMap<ClusterName, AbortReason>,
+    /// When this attempt was first looked at: time for progress on a cluster that cannot be reached begins no earlier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<Timestamp>,
     /// The rollout whose place this one took: what is left of it is given up.
     pub superseded: Option<RolloutId>,
     /// Who asked for it.
@@ -77,17 +104,6 @@ pub struct RolloutTrack {
     pub count_on_commit: Option<u32>,
 }
 
-/// What one failed track means for the others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnTrackFailure {
-    /// All go back: those under way abort, those that committed roll back.
-    #[default]
-    AbortAll,
-    /// The others go on.
-    KeepOthers,
-}
-
 /// Where a rollout is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -98,7 +114,7 @@ pub enum RolloutPhase {
     Running,
     /// It took the place of another one, whose tracks still yield.
     Superseding,
-    /// Every track has committed.
+    /// Every track has committed, or a cluster has and keeps it.
     Succeeded,
     /// Every track is back where it was.
     Aborted(AbortReason),
@@ -107,7 +123,7 @@ pub enum RolloutPhase {
 }
 
 impl Rollout {
-    /// A first attempt with independent commits that goes back as a whole if a track fails.
+    /// A first attempt on all clusters at once, with independent commits, that goes back as a whole if a track fails.
     pub fn new(id: RolloutId, release: ReleaseNumber, tracks: Vec<RolloutTrack>) -> Self {
         Self {
             id,
@@ -115,9 +131,13 @@ impl Rollout {
             release,
             tracks,
             lockstep: false,
-            on_failure: OnTrackFailure::AbortAll,
+            order: ClusterOrder::AllAtOnce,
+            on_failure: OnClusterFailure::Back,
             phase: RolloutPhase::Queued,
             committed: false,
+            committed_on: BTreeSet::new(),
+            failed_on: BTreeMap::new(),
+            began: None,
             superseded: None,
             actor: String::new(),
             reason: String::new(),
@@ -127,6 +147,48 @@ impl Rollout {
     /// Whether the rollout can still be given up: not once its one commit is written.
     pub fn can_abort(&self) -> bool {
         matches!(self.phase, RolloutPhase::Running | RolloutPhase::Superseding) && !self.committed
+    }
+
+    /// Whether a cluster has a track in it.
+    pub fn names(&self, cluster: &ClusterName) -> bool {
+        self.tracks.iter().any(|track| track.track.cluster == *cluster)
+    }
+
+    /// Whether the commit of a cluster has been written.
+    pub fn has_committed_on(&self, cluster: &ClusterName) -> bool {
+        self.committed || self.committed_on.contains(cluster)
+    }
+
+    /// The part of it that concerns one cluster, to be carried on, or remembered, in this phase.
+    fn on(&self, cluster: &ClusterName, phase: RolloutPhase) -> Self {
+        Self {
+            tracks: self.tracks.iter().filter(|track| track.track.cluster == *cluster).cloned().collect(),
+            order: ClusterOrder::AllAtOnce,
+            on_failure: OnClusterFailure::Back,
+            committed: self.has_committed_on(cluster),
+            failed_on: BTreeMap::new(),
+            superseded: None,
+            phase,
+            ..self.clone()
+        }
+    }
+
+    /// The same, to be tried again from the first step.
+    fn again(&self) -> Self {
+        Self {
+            attempt: self.attempt + 1,
+            committed: false,
+            committed_on: BTreeSet::new(),
+            failed_on: BTreeMap::new(),
+            began: None,
+            superseded: None,
+            ..self.clone()
+        }
+    }
+
+    /// Whether nothing more will come of it by itself.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.phase, RolloutPhase::Succeeded | RolloutPhase::Aborted(_))
     }
 }
 
@@ -140,6 +202,8 @@ pub struct Coordination {
     pub commands: Vec<(TrackKey, Command)>,
     /// What happened, to be recorded with the state.
     pub events: Vec<RolloutEvent>,
+    /// When to coordinate again although nothing has changed: a cluster that cannot be reached is out of time then.
+    pub wake_at: Option<Timestamp>,
 }
 
 /// Something worth recording about a rollout.
@@ -158,6 +222,29 @@ pub enum RolloutEvent {
     Committed {
         /// The rollout.
         rollout: RolloutId,
+        /// The release.
+        release: ReleaseNumber,
+    },
+    /// A cluster is not at the release that is the committed one elsewhere.
+    Behind {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The release that it lacks.
+        release: ReleaseNumber,
+        /// Why it failed there; absent if the cluster cannot be reached, and follows when it can.
+        reason: Option<AbortReason>,
+    },
+    /// A cluster is brought to the current release by itself.
+    CatchingUp {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The release.
+        release: ReleaseNumber,
+    },
+    /// A cluster that was not at the current release is.
+    CaughtUp {
+        /// The cluster.
+        cluster: ClusterName,
         /// The release.
         release: ReleaseNumber,
     },
@@ -213,6 +300,7 @@ impl Coordinator {
                 state.queue.clear();
                 let superseded = old.map(|old| old.id);
                 let phase = RolloutPhase::Superseding;
+                state.take_over(&rollout);
                 events.push(RolloutEvent::Entered { rollout: rollout.id.clone(), phase: phase.clone() });
                 state.active = Some(Rollout { phase, superseded, ..rollout });
             }
@@ -229,7 +317,8 @@ impl Coordinator {
         Ok((state, events))
     }
 
-    /// Gives the active rollout up; does nothing if none is active or it is on its way back already.
+    /// Gives the active rollout up, or else those that bring a cluster to the current release by itself; does nothing if
+    /// there is neither, or it is on its way back already.
     ///
     /// # Errors
     /// [`RolloutRefused::Committed`] once the one commit is written.
@@ -244,27 +333,93 @@ impl Coordinator {
             }
             active.phase = RolloutPhase::RollingBack(reason);
             events.push(RolloutEvent::Entered { rollout: active.id.clone(), phase: active.phase.clone() });
+            return Ok((state, events));
+        }
+        if state.active.is_none() {
+            for rollout in state.behind.values_mut().filter(|rollout| rollout.can_abort()) {
+                rollout.phase = RolloutPhase::RollingBack(reason.clone());
+            }
         }
         Ok((state, events))
     }
 
-    /// Tries the last rollout again, from its first step, if it was aborted.
+    /// Tries the last rollout again, from its first step, if it was aborted; or else what failed on single clusters.
     ///
     /// # Errors
     /// [`RolloutRefused::NothingToRetry`].
     pub fn retry(&self) -> Result<(Self, Vec<RolloutEvent>), RolloutRefused> {
-        let aborted = self.last.as_ref().filter(|last| matches!(last.phase, RolloutPhase::Aborted(_)));
-        let Some(last) = aborted.filter(|_| self.active.is_none()) else {
-            return Err(RolloutRefused::NothingToRetry);
-        };
-        let again = Rollout { attempt: last.attempt + 1, committed: false, superseded: None, ..last.clone() };
         let mut state = self.clone();
         let mut events = Vec::new();
-        state.start(again, &mut events);
-        Ok((state, events))
+        if self.active.is_some() {
+            return Err(RolloutRefused::NothingToRetry);
+        }
+        let is_aborted = |rollout: &&Rollout| matches!(rollout.phase, RolloutPhase::Aborted(_));
+        if let Some(last) = self.last.as_ref().filter(is_aborted) {
+            state.start(last.again(), &mut events);
+            return Ok((state, events));
+        }
+        for (cluster, failed) in self.behind.iter().filter(|(_, rollout)| is_aborted(rollout)) {
+            events.push(RolloutEvent::CatchingUp { cluster: cluster.clone(), release: failed.release });
+            let again = Rollout { phase: RolloutPhase::Running, ..failed.again() };
+            state.behind.insert(cluster.clone(), again);
+        }
+        if events.is_empty() { Err(RolloutRefused::NothingToRetry) } else { Ok((state, events)) }
+    }
+
+    /// Brings one cluster to the current release by itself, in the place of what did so before.
+    pub fn catch_up(&self, cluster: ClusterName, rollout: Rollout) -> (Self, Vec<RolloutEvent>) {
+        let mut state = self.clone();
+        let event = RolloutEvent::CatchingUp { cluster: cluster.clone(), release: rollout.release };
+        state.behind.insert(cluster, Rollout { phase: RolloutPhase::Running, ..rollout });
+        (state, vec![event])
+    }
+
+    /// Leaves every cluster out that the environment does not have any more. A rollout that has no cluster left ends.
+    pub fn without_clusters(&self, gone: impl Fn(&ClusterName) -> bool) -> (Self, Vec<RolloutEvent>) {
+        let mut state = self.clone();
+        let mut events = Vec::new();
+        for rollout in state.active.iter_mut().chain(&mut state.queue).chain(&mut state.last) {
+            rollout.tracks.retain(|track| !gone(&track.track.cluster));
+        }
+        state.behind.retain(|cluster, _| !gone(cluster));
+        let is_empty = |rollout: &Rollout| rollout.tracks.is_empty();
+        if self.active.as_ref().is_some_and(|active| !is_empty(active))
+            && state.active.as_ref().is_some_and(is_empty)
+        {
+            let _ = state.end(RolloutPhase::Aborted(AbortReason::NoCluster), &mut events);
+        }
+        for queued in state.queue.extract_if(.., |rollout| is_empty(rollout)) {
+            let phase = RolloutPhase::Aborted(AbortReason::NoCluster);
+            events.push(RolloutEvent::Entered { rollout: queued.id, phase });
+        }
+        (state, events)
+    }
+
+    /// Whether a cluster has something else than the current release, as its tracks have committed it, and nothing
+    /// concerns itself with that. `current` is the number of the release.
+    pub fn is_behind(
+        &self,
+        cluster: &ClusterName,
+        current: ReleaseNumber,
+        tracks: &BTreeMap<TrackKey, TrackState>,
+    ) -> bool {
+        let here = || tracks.values().filter(|state| state.track.cluster == *cluster);
+        let committed = || here().filter_map(|state| state.stable.as_ref()).map(|stable| stable.release);
+        let is_there = committed().any(|release| release == current);
+        let attended = self.active.as_ref().is_some_and(|active| active.names(cluster))
+            || self.behind.get(cluster).is_some_and(|rollout| rollout.release == current)
+            // What leaves is gone before anything comes.
+            || here().any(|state| state.phase.is_leaving());
+        !attended && (!is_there || committed().any(|release| release != current))
+    }
+
+    /// A rollout that begins sees to its clusters itself.
+    fn take_over(&mut self, rollout: &Rollout) {
+        self.behind.retain(|cluster, _| !rollout.names(cluster));
     }
 
     fn start(&mut self, rollout: Rollout, events: &mut Vec<RolloutEvent>) {
+        self.take_over(&rollout);
         let phase = RolloutPhase::Running;
         events.push(RolloutEvent::Entered { rollout: rollout.id.clone(), phase: phase.clone() });
         self.active = Some(Rollout { phase, ..rollout });

@@ -37,6 +37,7 @@ pub fn next(state: &TrackState, world: &World, now: Timestamp) -> Decision {
         return unchanged();
     }
     let mut machine = Machine::new(state.clone(), world, now);
+    machine.seen_again();
     machine.absorb();
     machine.expire_holds();
     machine.tick();
@@ -82,6 +83,13 @@ impl<'w> Machine<'w> {
             retries: Vec::new(),
             behind: false,
             disturbed: false,
+        }
+    }
+
+    /// The cluster can be seen. What time passed while it could not is nobody's fault: the clock starts anew.
+    fn seen_again(&mut self) {
+        if self.state.away.take().is_some() {
+            self.state.clock = super::state::ProgressClock::default();
         }
     }
 

@@ -13,7 +13,7 @@ use super::plan::Plan;
 use super::weights::Weights;
 use super::world::{RouteSnapshot, Token};
 use crate::model::RevisionId;
-use crate::name::{ComponentName, TrackKey};
+use crate::name::{ClusterName, ComponentName, TrackKey};
 
 /// All that is kept of a track between two decisions. It is stored by compare-and-set *before* the acts of the decision
 /// that made it are carried out.
@@ -52,6 +52,9 @@ pub struct TrackState {
     pub next: Option<Box<StartRollout>>,
     /// What to leave behind when detaching.
     pub detach: Option<Detach>,
+    /// Since when its cluster cannot be seen, if that keeps the track from going on: nothing is decided until it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub away: Option<Timestamp>,
     /// The latest write of this track's own that is known: no decision is made on a view before it.
     pub written: Token,
 }
@@ -200,6 +203,15 @@ pub enum AbortReason {
     Superseded(RolloutId),
     /// The release that was asked for next is the one that is stable.
     Returned,
+    /// A cluster of the rollout could not be reached for as long as there may be no progress.
+    Away {
+        /// Which one.
+        cluster: ClusterName,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// The environment has none of the rollout's clusters any more.
+    NoCluster,
     /// The app is being deleted or taken out of management.
     Detached,
 }
@@ -216,6 +228,13 @@ impl fmt::Display for AbortReason {
             Self::Track { track, why } => {
                 write!(f, "{} on {}: {why}", track.component.component, track.cluster)
             }
+            Self::Away { cluster, since } => {
+                write!(
+                    f,
+                    "cluster {cluster} cannot be reached since {since}, and the time for progress is out"
+                )
+            }
+            Self::NoCluster => f.write_str("its clusters were taken from the environment"),
             Self::Superseded(by) => write!(f, "superseded by rollout {by}"),
             Self::Returned => f.write_str("returned to the stable release"),
             Self::Detached => f.write_str("the track is being detached"),
@@ -273,6 +292,7 @@ impl TrackState {
             offline: false,
             next: None,
             detach: None,
+            away: None,
             written: Token::default(),
         }
     }
@@ -284,6 +304,16 @@ impl TrackState {
     #[must_use]
     pub fn acted(mut self, token: Token) -> Self {
         self.written = self.written.max(token);
+        self
+    }
+
+    /// The state when the cluster cannot be seen, since `since`. A track at rest has nothing to wait for and is as it was;
+    /// asked again, nothing changes, so that an outage costs one write.
+    #[must_use]
+    pub fn unseen(mut self, since: Timestamp) -> Self {
+        if !self.phase.is_at_rest() && self.phase != Phase::Detached {
+            self.away.get_or_insert(since);
+        }
         self
     }
 
@@ -322,7 +352,9 @@ impl TrackState {
     pub fn reasons(&self) -> Vec<String> {
         let aborted =
             self.rollout.iter().filter_map(|rollout| rollout.aborted.as_ref()).map(ToString::to_string);
-        self.holds.iter().map(ToString::to_string).chain(aborted).collect()
+        let away =
+            self.away.map(|since| format!("cluster {} cannot be reached since {since}", self.track.cluster));
+        self.holds.iter().map(ToString::to_string).chain(away).chain(aborted).collect()
     }
 }
 

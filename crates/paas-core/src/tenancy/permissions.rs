@@ -23,8 +23,9 @@
 //! | `audit.read` | viewer | seeing the audit trail |
 //! | `role.read` | viewer | seeing who has which role |
 //! | `role.grant` | owner | granting and revoking the roles viewer, developer and owner |
-//! | `cluster.read` | viewer | seeing which clusters there are |
+//! | `cluster.read` | viewer | seeing which clusters there are, and their machines |
 //! | `cluster.write` | platform administrator | adding, changing and removing clusters |
+//! | `node.write` | platform administrator | keeping instances away from machines, and emptying them |
 //! | `platform.administer` | platform administrator | granting and revoking the role of platform administrator |
 //!
 //! A role on a scope counts for everything inside it: the platform contains all, an organisation its environments
@@ -96,6 +97,8 @@ permissions! {
     CLUSTER_READ = "cluster.read", Viewer;
     /// Adding, changing and removing clusters.
     CLUSTER_WRITE = "cluster.write", PlatformAdmin;
+    /// Keeping instances away from machines, and emptying them.
+    NODE_WRITE = "node.write", PlatformAdmin;
     /// Granting and revoking the role of platform administrator.
     PLATFORM_ADMINISTER = "platform.administer", PlatformAdmin;
 }

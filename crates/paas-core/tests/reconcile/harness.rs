@@ -71,10 +71,7 @@ impl World {
         settings.lease.on_held = on_held;
         Platform::builder()
             .store(store)
-            .cluster(
-                ClusterName::local(),
-                ClusterPorts { runtime, router, logs: ports.logs, exec: ports.exec },
-            )
+            .cluster(ClusterName::local(), ClusterPorts { runtime, router, ..ports })
             .registry(Arc::new(self.images.clone()))
             .key_ring(self.key_ring.clone())
             .clock(self.clock.clone())

@@ -13,3 +13,6 @@ mod harness;
 mod idle;
 mod journeys;
 mod kill;
+mod manifests;
+mod several;
+mod spaces;

@@ -94,6 +94,7 @@ fn template() -> Template {
         }],
         termination: Termination { drain_seconds: 30, grace_seconds: 10 },
         security: Security { read_only_root: true, user: Some("1000:1000".to_owned()) },
+        manifests: Vec::new(),
         restart_nonce: 0,
     }
 }

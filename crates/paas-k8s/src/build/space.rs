@@ -158,6 +158,25 @@ pub(super) fn component_policy(
     }
 }
 
+/// The objects of manifests are called by their own application and by the gateway, and call their own application.
+pub(crate) fn manifests_policy(builder: &Builder<'_>, metadata: ObjectMeta, key: &SetKey) -> NetworkPolicy {
+    let installation = builder.installation();
+    let own = installation.component_selector(&key.track.component);
+    let mut app = own.clone();
+    app.remove(&installation.key(crate::scheme::keys::COMPONENT));
+    let mut callers = vec![in_app(app.clone())];
+    callers.extend(builder.options.gateway.as_ref().map(|gateway| in_namespace(&gateway.namespace)));
+    NetworkPolicy {
+        metadata,
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(matching(own)),
+            policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
+            ingress: Some(vec![NetworkPolicyIngressRule { from: Some(callers), ports: None }]),
+            egress: Some(vec![NetworkPolicyEgressRule { to: Some(vec![in_app(app)]), ports: None }]),
+        }),
+    }
+}
+
 fn in_app(labels: BTreeMap<String, String>) -> NetworkPolicyPeer {
     NetworkPolicyPeer { pod_selector: Some(matching(labels)), ..NetworkPolicyPeer::default() }
 }

@@ -15,7 +15,6 @@ use tokio::time::timeout;
 
 use super::OPERATION;
 use super::marked::Mark;
-use crate::build::CONTAINER;
 use crate::error::failed;
 
 /// How many pieces of input or output wait at most.
@@ -28,15 +27,26 @@ type Sizes = futures::channel::mpsc::Sender<Size>;
 type Outputs = mpsc::Sender<Result<ExecOutput>>;
 
 /// Starts a command in a pod.
-pub(super) async fn open(pods: Api<Pod>, name: String, options: &ExecOptions) -> Result<ExecSession> {
+pub(super) async fn open(
+    pods: Api<Pod>,
+    name: String,
+    container: String,
+    options: &ExecOptions,
+) -> Result<ExecSession> {
     let mark = Mark::new();
-    match start(&pods, &name, &mark.wrap(&options.command, options.terminal), options, Some(mark.clone()))
-        .await?
+    match start(
+        &pods,
+        (&name, &container),
+        &mark.wrap(&options.command, options.terminal),
+        options,
+        Some(mark.clone()),
+    )
+    .await?
     {
         Started::Session(session) => Ok(session),
         // Without a shell the command runs bare, and cannot be signalled.
         Started::Missing(text) if text.contains("/bin/sh") => {
-            match start(&pods, &name, &options.command, options, None).await? {
+            match start(&pods, (&name, &container), &options.command, options, None).await? {
                 Started::Session(session) => Ok(session),
                 Started::Missing(text) => Err(missing(&name, &options.command, text)),
             }
@@ -59,14 +69,14 @@ fn missing(instance: &str, command: &[String], text: String) -> Error {
 
 async fn start(
     pods: &Api<Pod>,
-    name: &str,
+    (name, container): (&str, &str),
     command: &[String],
     options: &ExecOptions,
     mark: Option<Mark>,
 ) -> Result<Started> {
     let terminal = options.terminal.is_some();
     let parameters = AttachParams::default()
-        .container(CONTAINER)
+        .container(container)
         .stdin(options.stdin)
         .stdout(true)
         .stderr(!terminal)
@@ -82,7 +92,7 @@ async fn start(
     let status = process.take_status();
     let (outputs, mut output) = mpsc::channel(PIECES);
     let (input, inputs) = mpsc::channel(PIECES);
-    let state = Session { pods: pods.clone(), name: name.to_owned(), mark };
+    let state = Session { pods: pods.clone(), name: name.to_owned(), container: container.to_owned(), mark };
     let status = async move {
         match status {
             Some(status) => status.await,
@@ -128,6 +138,7 @@ async fn resize(sizes: &mut Sizes, size: paas_core::port::TerminalSize) {
 struct Session {
     pods: Api<Pod>,
     name: String,
+    container: String,
     mark: Option<Mark>,
 }
 
@@ -193,7 +204,7 @@ impl Session {
     /// Signals the command; whether it could be.
     async fn signal(&self, signal: i32) -> bool {
         let Some(mark) = &self.mark else { return false };
-        let parameters = AttachParams::default().container(CONTAINER).stdout(true).stderr(true);
+        let parameters = AttachParams::default().container(self.container.as_str()).stdout(true).stderr(true);
         match self.pods.exec(&self.name, mark.signal(signal), &parameters).await {
             Ok(process) => process.join().await.is_ok(),
             Err(error) => {

@@ -62,8 +62,10 @@ impl State {
     }
 
     fn keep_deployments(&mut self) {
+        // A stateful set is kept as a deployment is: nobody here asks for names that stay.
+        let kept = self.objects.of(kinds::DEPLOYMENT).chain(self.objects.of(kinds::STATEFUL_SET));
         let deployments: Vec<(Key, Value)> =
-            self.objects.of(kinds::DEPLOYMENT).map(|(key, object)| (key.clone(), object.clone())).collect();
+            kept.map(|(key, object)| (key.clone(), object.clone())).collect();
         for (key, deployment) in deployments {
             let uid = deployment["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
             let wanted = usize::try_from(deployment["spec"]["replicas"].as_u64().unwrap_or(1)).unwrap_or(0);

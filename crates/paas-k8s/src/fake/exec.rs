@@ -74,6 +74,9 @@ pub(super) async fn answer(
 pub(super) fn upgrade(inner: Arc<Inner>, request: http::Request<Incoming>) -> Response<AnswerBody> {
     let parsed = Request::parse(request.method().clone(), request.uri(), request.headers(), Bytes::new());
     let key = Key::new(kinds::POD, parsed.namespace.as_deref(), parsed.name.as_deref().unwrap_or_default());
+    if let Err(refused) = inner.with(|state| state.authorize(&parsed)) {
+        return refusal(&refused);
+    }
     let runs = inner.with(|state| {
         let pod = state.objects.get(&key);
         pod.map(|pod| pod["status"]["containerStatuses"][0]["state"]["running"].is_object())

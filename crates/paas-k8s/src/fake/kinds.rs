@@ -33,7 +33,7 @@ const fn kind(
 const GATEWAY_GROUP: &str = crate::gateway_api::GROUP;
 const RBAC: &str = "rbac.authorization.k8s.io";
 
-static KINDS: [Kind; 22] = [
+static KINDS: [Kind; 28] = [
     kind("", "v1", "namespaces", "Namespace", false),
     kind("", "v1", "pods", "Pod", true),
     kind("", "v1", "services", "Service", true),
@@ -56,6 +56,12 @@ static KINDS: [Kind; 22] = [
     kind(GATEWAY_GROUP, "v1beta1", "referencegrants", "ReferenceGrant", true),
     kind("metrics.k8s.io", "v1beta1", "pods", "PodMetrics", true),
     kind("metrics.k8s.io", "v1beta1", "nodes", "NodeMetrics", false),
+    kind("apps", "v1", "statefulsets", "StatefulSet", true),
+    kind("batch", "v1", "cronjobs", "CronJob", true),
+    kind("", "v1", "serviceaccounts", "ServiceAccount", true),
+    kind("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", true),
+    kind("networking.k8s.io", "v1", "ingresses", "Ingress", true),
+    kind(GATEWAY_GROUP, "v1", "grpcroutes", "GRPCRoute", true),
 ];
 
 pub(super) static NAMESPACE: &Kind = &KINDS[0];
@@ -64,8 +70,10 @@ pub(super) static SERVICE: &Kind = &KINDS[2];
 pub(super) static SECRET: &Kind = &KINDS[4];
 pub(super) static NODE: &Kind = &KINDS[6];
 pub(super) static DEPLOYMENT: &Kind = &KINDS[10];
+pub(super) static STATEFUL_SET: &Kind = &KINDS[22];
 pub(super) static JOB: &Kind = &KINDS[11];
 pub(super) static BUDGET: &Kind = &KINDS[12];
+pub(super) static POD_METRICS: &Kind = &KINDS[20];
 pub(super) static GATEWAY: &Kind = &KINDS[16];
 pub(super) static HTTP_ROUTE: &Kind = &KINDS[17];
 pub(super) static TCP_ROUTE: &Kind = &KINDS[18];

@@ -13,6 +13,7 @@ use super::OPERATION;
 use crate::build::CONTAINER;
 use crate::cluster::Shared;
 use crate::error::failed;
+use crate::runtime::instance::meant;
 
 /// Up to where a pod's lines were told.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,6 +40,20 @@ fn parameters(since: Option<Timestamp>) -> LogParams {
     }
 }
 
+/// Opens a log, of the first container of a pod that has none of the platform's name.
+async fn open(api: &Api<Pod>, name: &str, parameters: &LogParams) -> kube::Result<impl AsyncBufRead + use<>> {
+    match api.log_stream(name, parameters).await {
+        Err(kube::Error::Api(status))
+            if status.code == 400 && status.message.contains("is not valid for pod") =>
+        {
+            let pod = api.get(name).await?;
+            let container = Some(meant(&pod).to_owned());
+            api.log_stream(name, &LogParams { container, ..parameters.clone() }).await
+        }
+        answer => answer,
+    }
+}
+
 /// The lines that exist.
 pub(super) async fn history(
     shared: &Shared,
@@ -56,7 +71,7 @@ pub(super) async fn history(
         }),
         ..parameters(options.since)
     };
-    match api.log_stream(name, &parameters).await {
+    match open(&api, name, &parameters).await {
         Ok(reader) => Ok(lines(reader, InstanceId(name.to_owned()))),
         // It has not started, was never restarted, or is gone: there are no lines.
         Err(kube::Error::Api(status)) if matches!(status.code, 400 | 404) => Ok(Box::pin(stream::empty())),
@@ -73,7 +88,7 @@ pub(super) async fn live(
 ) -> Result<Option<BoxStream<LogLine>>> {
     let api: Api<Pod> = shared.api(namespace);
     let parameters = LogParams { follow: true, ..parameters(position.0) };
-    match api.log_stream(name, &parameters).await {
+    match open(&api, name, &parameters).await {
         Ok(reader) => Ok(Some(lines(reader, InstanceId(name.to_owned())))),
         Err(kube::Error::Api(status)) if matches!(status.code, 400 | 404) => Ok(None),
         Err(error) => Err(failed(OPERATION, error).with_context("instance", name)),

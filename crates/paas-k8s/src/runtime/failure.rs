@@ -13,15 +13,19 @@ use super::instance::{condition, exit, last_end};
 const LINES: usize = 10;
 
 /// Why a set cannot have its instances: a quota with its figures, or whoever refused them, verbatim.
-pub(super) fn of_set(deployment: &Deployment) -> Option<InstanceFailure> {
+pub(crate) fn of_set(deployment: &Deployment) -> Option<InstanceFailure> {
     let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
     let refused = conditions.iter().find(|it| it.type_ == "ReplicaFailure" && it.status == "True")?;
-    let message = refused.message.clone().unwrap_or_default();
-    Some(if message.contains("exceeded quota") {
-        failure("quota", format!("{}; free some, or raise the quota", quota(&message)))
+    Some(self::refused(&refused.message.clone().unwrap_or_default()))
+}
+
+/// Why pods cannot be made, from the message of whoever refused them.
+pub(crate) fn refused(message: &str) -> InstanceFailure {
+    if message.contains("exceeded quota") {
+        failure("quota", format!("{}; free some, or raise the quota", quota(message)))
     } else {
         failure("start_failed", message)
-    })
+    }
 }
 
 /// The part of a quota's refusal that has the figures.
@@ -30,7 +34,7 @@ fn quota(message: &str) -> &str {
 }
 
 /// Why a pod does not run or serve.
-pub(super) fn of_pod(pod: &Pod, container: Option<&ContainerStatus>) -> Option<InstanceFailure> {
+pub(crate) fn of_pod(pod: &Pod, container: Option<&ContainerStatus>) -> Option<InstanceFailure> {
     let status = pod.status.as_ref()?;
     if pod.metadata.deletion_timestamp.is_some() {
         return None;
@@ -146,7 +150,7 @@ fn ended(container: Option<&ContainerStatus>, pauses: bool) -> Option<InstanceFa
     Some(InstanceFailure { reason: word.to_owned(), message, last_lines: lines })
 }
 
-pub(super) fn failure(reason: &str, message: impl Into<String>) -> InstanceFailure {
+pub(crate) fn failure(reason: &str, message: impl Into<String>) -> InstanceFailure {
     InstanceFailure { reason: reason.to_owned(), message: message.into(), last_lines: Vec::new() }
 }
 

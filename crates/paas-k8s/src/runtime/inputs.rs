@@ -14,7 +14,7 @@ use crate::scheme::component_name;
 
 impl Shared {
     /// What a template names that lies outside of it: the values of secrets, the addresses of components.
-    pub(super) async fn inputs(
+    pub(crate) async fn inputs(
         &self,
         track: &TrackKey,
         template: &Template,

@@ -6,9 +6,8 @@ use paas_core::port::{ExitStatus, InstanceId, InstanceObservation, InstancePhase
 use super::failure;
 
 /// A pod as the platform sees it.
-pub(super) fn observe(pod: &Pod) -> InstanceObservation {
+pub(crate) fn observe(pod: &Pod) -> InstanceObservation {
     let container = container(pod);
-    let ready = is_ready(pod);
     let started = container
         .and_then(|it| it.state.as_ref()?.running.as_ref()?.started_at.as_ref())
         .or_else(|| last_end(container).and_then(|end| end.started_at.as_ref()));
@@ -16,34 +15,50 @@ pub(super) fn observe(pod: &Pod) -> InstanceObservation {
     InstanceObservation {
         id: InstanceId(pod.metadata.name.clone().unwrap_or_default()),
         phase,
-        ready_since: condition(pod, "Ready")
-            .filter(|_| ready)
-            .and_then(|it| it.last_transition_time.as_ref())
-            .map(|at| at.0),
+        ready_since: ready_since(pod),
         started_at: started.map(|at| at.0),
-        restarts: container.and_then(|it| u32::try_from(it.restart_count).ok()).unwrap_or_default(),
+        restarts: restarts(pod),
         last_exit: last_end(container).map(exit),
         failure: if phase == InstancePhase::Ready { None } else { failure::of_pod(pod, container) },
     }
 }
 
-/// The one container of a pod.
-pub(super) fn container(pod: &Pod) -> Option<&ContainerStatus> {
+/// The one container of a pod. Of a pod of manifests, which may have several, the first that is not ready.
+pub(crate) fn container(pod: &Pod) -> Option<&ContainerStatus> {
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-    statuses.iter().find(|it| it.name == crate::build::CONTAINER)
+    let own = statuses.iter().find(|it| it.name == crate::build::CONTAINER);
+    own.or_else(|| statuses.iter().find(|it| !it.ready)).or(statuses.first())
 }
 
-pub(super) fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
+/// The name of the container that is meant when none is named: the platform's own, or the first one of a pod of manifests.
+pub(crate) fn meant(pod: &Pod) -> &str {
+    let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    let own = containers.iter().find(|it| it.name == crate::build::CONTAINER);
+    own.or(containers.first()).map_or(crate::build::CONTAINER, |it| it.name.as_str())
+}
+
+/// Since when a pod can serve.
+pub(crate) fn ready_since(pod: &Pod) -> Option<jiff::Timestamp> {
+    let ready = condition(pod, "Ready").filter(|_| is_ready(pod))?;
+    ready.last_transition_time.as_ref().map(|at| at.0)
+}
+
+/// How often its container was started again.
+pub(crate) fn restarts(pod: &Pod) -> u32 {
+    container(pod).and_then(|it| u32::try_from(it.restart_count).ok()).unwrap_or_default()
+}
+
+pub(crate) fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
     pod.status.as_ref()?.conditions.as_ref()?.iter().find(|it| it.type_ == kind)
 }
 
 /// Whether a pod can serve: it is ready, does not go, and has not ended.
-pub(super) fn is_ready(pod: &Pod) -> bool {
+pub(crate) fn is_ready(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_none() && condition(pod, "Ready").is_some_and(|it| it.status == "True")
 }
 
 /// How the container last ended.
-pub(super) fn last_end(container: Option<&ContainerStatus>) -> Option<&ContainerStateTerminated> {
+pub(crate) fn last_end(container: Option<&ContainerStatus>) -> Option<&ContainerStateTerminated> {
     let container = container?;
     container
         .state
@@ -53,7 +68,7 @@ pub(super) fn last_end(container: Option<&ContainerStatus>) -> Option<&Container
 }
 
 /// Kubernetes tells a signal as 128 and its number.
-pub(super) fn exit(end: &ContainerStateTerminated) -> ExitStatus {
+pub(crate) fn exit(end: &ContainerStateTerminated) -> ExitStatus {
     let signal = end.signal.filter(|signal| *signal > 0).or_else(|| match end.exit_code {
         code @ 129..=159 => Some(code - 128),
         _ => None,
@@ -66,7 +81,7 @@ pub(super) fn exit(end: &ContainerStateTerminated) -> ExitStatus {
     }
 }
 
-pub(super) fn observe_phase(pod: &Pod, container: Option<&ContainerStatus>) -> InstancePhase {
+pub(crate) fn observe_phase(pod: &Pod, container: Option<&ContainerStatus>) -> InstancePhase {
     use InstancePhase::{BackOff, Draining, Exited, Pending, Ready, Starting, Unready};
     if pod.metadata.deletion_timestamp.is_some() {
         return Draining;

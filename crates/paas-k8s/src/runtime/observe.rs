@@ -70,7 +70,7 @@ fn has_ended(pod: &Pod) -> bool {
 
 impl Shared {
     /// The selector of a track's objects in one role.
-    pub(super) fn track_selector(&self, track: &TrackKey, role: &str) -> ListParams {
+    pub(crate) fn track_selector(&self, track: &TrackKey, role: &str) -> ListParams {
         let installation = self.installation();
         let mut labels = installation.track_labels(track);
         labels.retain(|key, _| key.starts_with(installation.domain()));
@@ -92,10 +92,14 @@ impl Shared {
         const OPERATION: &str = "observe a track";
         let api: Api<Deployment> = self.api(&self.namespace(&track.component.at.env_ref()));
         let selector = self.track_selector(track, roles::SET);
-        let (deployments, pods) = futures::join!(api.list(&selector), self.pods_of_track(OPERATION, track));
+        let (deployments, pods, manifests) = futures::join!(
+            api.list(&selector),
+            self.pods_of_track(OPERATION, track),
+            self.sets_of_manifests(OPERATION, track)
+        );
         let deployments =
             deployments.map_err(|error| failed(OPERATION, error).with_context("track", track))?;
-        let pods = pods?;
+        let (pods, manifests) = (pods?, manifests?);
         let mut sets: BTreeMap<RevisionId, (Option<&Deployment>, Vec<&Pod>)> = BTreeMap::new();
         for deployment in &deployments.items {
             if let Some(revision) = self.revision_of(&deployment.metadata)
@@ -113,7 +117,12 @@ impl Shared {
             let set = self.observe_set(revision.clone(), deployment, pods);
             (revision, set)
         });
-        Ok(TrackObservation { sets: observed.collect() })
+        let mut sets: BTreeMap<RevisionId, SetObservation> = observed.collect();
+        if !manifests.is_empty() {
+            let manifests = Box::pin(self.observe_manifests(OPERATION, track, &manifests, &pods)).await?;
+            sets.extend(manifests.into_iter().map(|set| (set.revision.clone(), set)));
+        }
+        Ok(TrackObservation { sets })
     }
 
     fn observe_set(
@@ -159,15 +168,16 @@ impl Shared {
             |role: &str| format!("{},{}={role}", installation.selector(), installation.key(keys::ROLE));
         let (deployments, pods): (Api<Deployment>, Api<Pod>) = (self.everywhere(), self.everywhere());
         let mut tracks = BTreeSet::new();
-        let mut note = |meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta| {
-            tracks.extend(meta.labels.as_ref().and_then(|labels| installation.track_of(labels)));
+        let track = |meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta| {
+            meta.labels.as_ref().and_then(|labels| installation.track_of(labels))
         };
         let sets = deployments.list_metadata(&ListParams::default().labels(&labels(roles::SET))).await;
         let sets = sets.map_err(|error| failed(OPERATION, error))?;
-        sets.items.iter().for_each(|it| note(&it.metadata));
+        tracks.extend(sets.items.iter().filter_map(|it| track(&it.metadata)));
+        tracks.extend(self.tracks_of_manifests().await?);
         let instances = pods.list_metadata(&ListParams::default().labels(&labels(roles::INSTANCE))).await;
         let instances = instances.map_err(|error| failed(OPERATION, error))?;
-        instances.items.iter().for_each(|it| note(&it.metadata));
+        tracks.extend(instances.items.iter().filter_map(|it| track(&it.metadata)));
         Ok(tracks.into_iter().collect())
     }
 }

@@ -166,7 +166,7 @@ impl Shared {
         Ok(())
     }
 
-    pub(super) fn is_ours(&self, operation: &'static str, kind: &str, meta: &ObjectMeta) -> Result<()> {
+    pub(crate) fn is_ours(&self, operation: &'static str, kind: &str, meta: &ObjectMeta) -> Result<()> {
         if self.installation().owns(meta) {
             return Ok(());
         }
@@ -191,7 +191,7 @@ impl Shared {
     }
 
     /// A patch of the version that was looked at, with the caller's epoch.
-    fn change(&self, meta: &ObjectMeta, epoch: Epoch) -> serde_json::Value {
+    pub(crate) fn change(&self, meta: &ObjectMeta, epoch: Epoch) -> serde_json::Value {
         json!({ "metadata": {
             "resourceVersion": meta.resource_version,
             "annotations": { self.installation().key(keys::EPOCH): epoch.0.to_string() },
@@ -199,13 +199,16 @@ impl Shared {
     }
 
     /// Notes a higher epoch on a set that needs no other change; false if somebody else changed it in between.
-    async fn raise_epoch(
+    pub(crate) async fn raise_epoch<K>(
         &self,
         operation: &'static str,
-        api: &Api<Deployment>,
+        api: &Api<K>,
         meta: &ObjectMeta,
         epoch: Epoch,
-    ) -> Result<bool> {
+    ) -> Result<bool>
+    where
+        K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    {
         if self.epoch_of(meta) == epoch {
             return Ok(true);
         }
@@ -325,7 +328,7 @@ pub(super) fn desired(deployment: &Deployment) -> u32 {
     u32::try_from(replicas).unwrap_or_default()
 }
 
-pub(super) fn contended(operation: &'static str) -> Error {
+pub(crate) fn contended(operation: &'static str) -> Error {
     Error::new(ErrorKind::Unavailable, operation)
         .with_source("somebody else changed it again and again; it is tried later")
 }

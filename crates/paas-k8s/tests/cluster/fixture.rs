@@ -1,6 +1,6 @@
 //! A corner of a real cluster for one test: an installation of its own, whose namespaces go when it ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -8,30 +8,36 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use async_trait::async_trait;
 use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use libtest_mimic::Failed;
 use paas_cluster_harness::{Gateway, TestCluster};
 use paas_core::conformance::exec::{Command, ExecFixture};
 use paas_core::conformance::logs::LogsFixture;
 use paas_core::conformance::router::{Answer, RouterFixture};
 use paas_core::conformance::runtime::{RuntimeFixture, Workload};
+use paas_core::conformance::surroundings::SurroundingsFixture;
 use paas_core::model::{
     ComponentKind, Port, Probe, ProbeCheck, Probes, Protocol, ResolvedValue, Resources, RestartPolicy,
     RevisionId, SecretRef, Security, Template, Termination,
 };
 use paas_core::port::{
-    Epoch, Exec, ExecInput, ExecOptions, ExecOutput, ExecSession, ExecTarget, InstanceId, Logs, Router,
-    RouterCapabilities, RunSpec, Runtime, RuntimeCapabilities, SecretSource, SecretValue, SetKey,
+    ClusterPorts, Epoch, Exec, ExecInput, ExecOptions, ExecOutput, ExecSession, ExecTarget, InstanceId, Logs,
+    Router, RouterCapabilities, RunSpec, Runtime, RuntimeCapabilities, SecretSource, SecretValue, SetKey,
     SetObservation, SetSpec,
 };
-use paas_core::{AppEnv, Bytes, ClusterName, ComponentKey, Result, TrackKey};
+use paas_core::{AppEnv, Bytes, ClusterName, ComponentKey, EnvRef, Result, TrackKey};
 use paas_k8s::client::connect;
+use paas_k8s::kube::api::{ListParams, Patch, PatchParams};
 use paas_k8s::kube::config::{KubeConfigOptions, Kubeconfig};
-use paas_k8s::kube::{Client, Config};
-use paas_k8s::{CallLimits, GatewayOptions, Installation, KubernetesCluster, KubernetesOptions};
+use paas_k8s::kube::{Api, Config};
+use paas_k8s::{
+    CallLimits, GatewayOptions, Installation, KubernetesCluster, KubernetesOptions, SpaceOptions,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
+const DOMAIN: &str = "paas-test.example.org";
 /// What a real cluster must be able to do; volumes need a storage class, which tests cannot count on.
 const RUNTIME: RuntimeCapabilities = RuntimeCapabilities {
     fenced: true,
@@ -41,6 +47,7 @@ const RUNTIME: RuntimeCapabilities = RuntimeCapabilities {
     volumes: false,
     runs: true,
     survives_server: true,
+    manifests: true,
 };
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -74,11 +81,7 @@ impl Place {
 
     /// A client of its administrator.
     pub(crate) async fn client(&self) -> Client {
-        let text = std::fs::read_to_string(&self.cluster.kubeconfig).expect("the kubeconfig");
-        let kubeconfig = Kubeconfig::from_yaml(&text).expect("a kubeconfig");
-        let chosen = KubeConfigOptions::default();
-        let config = Config::from_custom_kubeconfig(kubeconfig, &chosen).await.expect("credentials");
-        ok(connect(config, CallLimits::default()))
+        ok(connect(account(self).await, CallLimits::default()))
     }
 
     fn listener(&self, protocol: &str) -> Option<SocketAddr> {
@@ -99,7 +102,7 @@ impl SecretSource for NoSecrets {
 pub(crate) struct Fixture {
     place: &'static Place,
     installation: String,
-    cluster: KubernetesCluster,
+    pub(crate) cluster: KubernetesCluster,
     /// A shell in each instance that has printed something: one more for each line would take minutes.
     printers: Mutex<BTreeMap<InstanceId, ExecSession>>,
 }
@@ -112,8 +115,22 @@ impl Fixture {
         Self { place, installation, cluster, printers: Mutex::default() }
     }
 
+    /// One whose account is another one.
+    pub(crate) async fn over(place: &'static Place, config: Config, space: SpaceOptions) -> Self {
+        let random = format!("{:x}", uuid::Uuid::new_v4().as_u128());
+        let installation = format!("t{}", &random[..8]);
+        let cluster = open_over(place, &installation, config, space).await;
+        Self { place, installation, cluster, printers: Mutex::default() }
+    }
+
+    /// The cluster as an administrator, to whom nothing is denied.
+    pub(crate) async fn open_as_administrator(&self) -> KubernetesCluster {
+        open(self.place, &self.installation).await
+    }
+
     pub(crate) async fn close(&self) {
-        ok(self.cluster.remove_space(&"conformance/test".parse().unwrap()).await);
+        let space = "conformance/test".parse().unwrap();
+        ok(paas_core::port::Spaces::remove(&self.open_as_administrator().await, Epoch(1), &space).await);
     }
 
     fn template(&self, component: &ComponentKey, script: &str) -> Template {
@@ -136,6 +153,7 @@ impl Fixture {
             calls: Vec::new(),
             termination: Termination { drain_seconds: 0, grace_seconds: 2 },
             security: Security { read_only_root: false, user: Some("1000:1000".to_owned()) },
+            manifests: Vec::new(),
             restart_nonce: 0,
         }
     }
@@ -158,7 +176,7 @@ impl Fixture {
         ok(self.cluster.observe(&key.track).await).sets.remove(&key.revision)
     }
 
-    async fn until_ready(&self, key: &SetKey, count: usize) -> SetObservation {
+    pub(crate) async fn until_ready(&self, key: &SetKey, count: usize) -> SetObservation {
         let end = Instant::now() + PATIENCE;
         loop {
             let seen = self.set(key).await;
@@ -183,7 +201,7 @@ impl Fixture {
     }
 
     /// Runs a script in an instance and returns what it printed.
-    async fn script(&self, instance: &InstanceId, script: &str) -> Option<String> {
+    pub(crate) async fn script(&self, instance: &InstanceId, script: &str) -> Option<String> {
         let mut session = self.shell(instance, script, false).await?;
         let mut text = String::new();
         while let Some(piece) = session.output.next().await {
@@ -214,12 +232,30 @@ impl Fixture {
     }
 }
 
+/// The account in the kubeconfig.
+pub(crate) async fn account(place: &Place) -> Config {
+    let text = std::fs::read_to_string(&place.cluster.kubeconfig).expect("the kubeconfig");
+    let kubeconfig = Kubeconfig::from_yaml(&text).expect("a kubeconfig");
+    let chosen = KubeConfigOptions::default();
+    Config::from_custom_kubeconfig(kubeconfig, &chosen).await.expect("credentials")
+}
+
 async fn open(place: &Place, installation: &str) -> KubernetesCluster {
-    let client = place.client().await;
-    let installation = Installation::new(installation, "paas-test.example.org").expect("it is valid");
+    open_over(place, installation, account(place).await, SpaceOptions::default()).await
+}
+
+async fn open_over(
+    place: &Place,
+    installation: &str,
+    config: Config,
+    space: SpaceOptions,
+) -> KubernetesCluster {
+    let client = ok(connect(config, CallLimits::default()));
+    let installation = Installation::new(installation, DOMAIN).expect("it is valid");
     let Gateway { namespace, name, .. } = &place.gateway;
     let options = KubernetesOptions::new(installation, ClusterName::local())
         .with_settle(Duration::from_secs(2))
+        .with_space(space)
         .with_gateway(GatewayOptions::new(namespace, name, "conformance.example"));
     ok(KubernetesCluster::open(client, options, Arc::new(NoSecrets)).await)
 }
@@ -230,7 +266,7 @@ fn interruptible(program: &str) -> String {
 }
 
 #[track_caller]
-fn ok<T>(answer: Result<T>) -> T {
+pub(crate) fn ok<T>(answer: Result<T>) -> T {
     answer.unwrap_or_else(|error| panic!("{}", error.report()))
 }
 
@@ -242,6 +278,17 @@ impl RuntimeFixture for Fixture {
 
     fn required(&self) -> RuntimeCapabilities {
         RUNTIME
+    }
+
+    async fn objects(&self, track: &TrackKey) -> BTreeSet<String> {
+        let api: Api<ConfigMap> = Api::all(self.cluster.client().clone());
+        let (domain, installation) = (DOMAIN, &self.installation);
+        let app = &track.component.at.app;
+        let labels =
+            format!("{domain}/installation={installation},{domain}/role=manifest,{domain}/app={app}");
+        let found =
+            api.list(&ListParams::default().labels(&labels)).await.expect("the cluster lists config maps");
+        found.items.into_iter().filter_map(|it| it.metadata.name).collect()
     }
 
     async fn template(&self, component: &ComponentKey, workload: Workload) -> Template {
@@ -424,6 +471,45 @@ impl ExecFixture for Fixture {
     async fn still_runs(&self, instance: &InstanceId, _: &Command) -> Option<bool> {
         let processes = self.script(instance, "cat /proc/[0-9]*/cmdline | tr '\\000' ' '").await?;
         Some(processes.contains("sleep 3600"))
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
+}
+
+#[async_trait]
+impl SurroundingsFixture for Fixture {
+    fn ports(&self) -> ClusterPorts {
+        self.cluster.ports()
+    }
+
+    fn required(&self) -> [bool; 3] {
+        [true, true, true]
+    }
+
+    fn moves(&self) -> bool {
+        true
+    }
+
+    async fn start(&self, track: &TrackKey) -> InstanceId {
+        self.one_more(track).await
+    }
+
+    async fn disturb(&self, env: &EnvRef) {
+        let namespaces: Api<Namespace> = Api::all(self.cluster.client().clone());
+        let ours = format!("paas-test.example.org/installation={}", self.installation);
+        let all = namespaces.list(&ListParams::default().labels(&ours)).await.unwrap();
+        let of_env = |it: &Namespace| {
+            it.metadata
+                .labels
+                .iter()
+                .flatten()
+                .any(|(key, value)| key == "paas-test.example.org/org" && value == env.org.as_str())
+        };
+        let name = all.items.into_iter().find(of_env).unwrap().metadata.name.unwrap();
+        let weaker = serde_json::json!({ "metadata": { "labels": { "pod-security.kubernetes.io/enforce": "privileged" } } });
+        namespaces.patch(&name, &PatchParams::default(), &Patch::Merge(weaker)).await.unwrap();
     }
 
     fn patience(&self) -> Duration {

@@ -8,6 +8,7 @@
 #[path = "../support/contract.rs"]
 mod contract;
 mod fixture;
+mod least_privilege;
 mod on_contract;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,6 +21,7 @@ use paas_core::conformance::exec::ExecFixture;
 use paas_core::conformance::logs::LogsFixture;
 use paas_core::conformance::router::RouterFixture;
 use paas_core::conformance::runtime::RuntimeFixture;
+use paas_core::conformance::surroundings::SurroundingsFixture;
 
 use fixture::{Fixture, Place};
 
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     let router: Vec<Promise<dyn RouterFixture>> = paas_core::router_conformance!(list);
     let logs: Vec<Promise<dyn LogsFixture>> = paas_core::logs_conformance!(list);
     let exec: Vec<Promise<dyn ExecFixture>> = paas_core::exec_conformance!(list);
+    let surroundings: Vec<Promise<dyn SurroundingsFixture>> = paas_core::surroundings_conformance!(list);
     let mut trials = Vec::new();
     for promise in runtime {
         trials.push(trial("runtime", promise.name, move |it| (promise.check)(it)));
@@ -42,6 +45,10 @@ fn main() -> ExitCode {
     for promise in exec {
         trials.push(trial("exec", promise.name, move |it| (promise.check)(it)));
     }
+    for promise in surroundings {
+        trials.push(trial("surroundings", promise.name, move |it| (promise.check)(it)));
+    }
+    trials.extend(least_privilege::trials());
     trials.extend(on_contract::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }

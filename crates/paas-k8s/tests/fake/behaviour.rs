@@ -9,7 +9,7 @@ use paas_core::ErrorKind;
 use paas_core::model::{
     CallTarget, ResolvedFile, ResolvedValue, RestartPolicy, SecretFingerprint, SecretRef,
 };
-use paas_core::port::{Epoch, Runtime as _};
+use paas_core::port::{Epoch, Nodes as _, Runtime as _};
 use paas_k8s::kube::Api;
 use paas_k8s::kube::api::{DeleteParams, ListParams, PostParams};
 
@@ -148,10 +148,10 @@ async fn a_drain_honours_budgets() {
     let spec = fixture.spec(&track("shop"), "r1", 2);
     ok(fixture.cluster.ensure(Epoch(1), &spec).await);
     fixture.until_ready(&spec.key, 2).await;
-    let nodes = ok(fixture.cluster.nodes().await);
+    let nodes = ok(paas_core::port::Nodes::list(&fixture.cluster).await);
     assert_eq!((nodes.len(), nodes[0].ready, nodes[0].schedulable), (1, true, true));
     let report = ok(fixture.cluster.drain("node-0", Duration::from_secs(2)).await);
     assert!(!report.evicted.is_empty(), "{report:?}");
-    assert!(!ok(fixture.cluster.nodes().await)[0].schedulable);
+    assert!(!ok(paas_core::port::Nodes::list(&fixture.cluster).await)[0].schedulable);
     ok(fixture.cluster.cordon("node-0", false).await);
 }

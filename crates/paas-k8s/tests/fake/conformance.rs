@@ -1,21 +1,27 @@
 //! The promises of the ports.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use paas_core::conformance::exec::{Command, ExecFixture};
 use paas_core::conformance::logs::LogsFixture;
 use paas_core::conformance::router::{Answer, RouterFixture};
 use paas_core::conformance::runtime::{RuntimeFixture, Workload};
+use paas_core::conformance::surroundings::SurroundingsFixture;
 use paas_core::memory::{Ending, Image};
 use paas_core::model::{Port, RevisionId, Template, Termination};
 use paas_core::port::{
-    Epoch, Exec, InstanceId, Logs, Router, RouterCapabilities, RunSpec, Runtime, RuntimeCapabilities,
+    ClusterPorts, Epoch, Exec, InstanceId, Logs, Router, RouterCapabilities, RunSpec, Runtime,
+    RuntimeCapabilities,
 };
-use paas_core::{ComponentKey, TrackKey};
+use paas_core::{ComponentKey, EnvRef, TrackKey};
 use paas_k8s::fake::Reply;
+use paas_k8s::kube::Api;
+use paas_k8s::kube::api::{ListParams, Patch, PatchParams};
+use serde_json::json;
 
 use super::fixture::{DOMAIN, Fixture, ROUTER, RUNTIME, http, ok, open, options};
 
@@ -62,6 +68,13 @@ impl RuntimeFixture for Fixture {
 
     async fn reopened(&self) -> Option<Arc<dyn Runtime>> {
         Some(Arc::new(open(&self.fake, options()).await))
+    }
+
+    async fn objects(&self, track: &TrackKey) -> BTreeSet<String> {
+        let api: Api<ConfigMap> = Api::all(self.fake.client());
+        let labels = format!("{DOMAIN}/role=manifest,{DOMAIN}/app={}", track.component.at.app);
+        let found = api.list(&ListParams::default().labels(&labels)).await.unwrap();
+        found.items.into_iter().filter_map(|it| it.metadata.name).collect()
     }
 
     fn patience(&self) -> Duration {
@@ -186,6 +199,41 @@ impl ExecFixture for Fixture {
     }
 }
 
+#[async_trait]
+impl SurroundingsFixture for Fixture {
+    fn ports(&self) -> ClusterPorts {
+        self.cluster.ports()
+    }
+
+    fn required(&self) -> [bool; 3] {
+        [true, true, true]
+    }
+
+    fn moves(&self) -> bool {
+        true
+    }
+
+    async fn start(&self, track: &TrackKey) -> InstanceId {
+        self.one_more(track).await
+    }
+
+    async fn disturb(&self, env: &EnvRef) {
+        let namespaces: Api<Namespace> = Api::all(self.fake.client());
+        let all = namespaces.list(&ListParams::default()).await.unwrap();
+        let of_env = |it: &Namespace| {
+            it.metadata
+                .labels
+                .iter()
+                .flatten()
+                .any(|(key, value)| key == "paas.example.org/org" && value == env.org.as_str())
+        };
+        let name = all.items.into_iter().find(of_env).unwrap().metadata.name.unwrap();
+        let weaker =
+            json!({ "metadata": { "labels": { "pod-security.kubernetes.io/enforce": "privileged" } } });
+        namespaces.patch(&name, &PatchParams::default(), &Patch::Merge(weaker)).await.unwrap();
+    }
+}
+
 mod runtime {
     use super::Fixture;
     paas_core::runtime_conformance!(
@@ -210,6 +258,13 @@ mod logs {
 mod exec {
     use super::Fixture;
     paas_core::exec_conformance!(
+        #[tokio::test(start_paused = true)] => Fixture::new().await
+    );
+}
+
+mod surroundings {
+    use super::Fixture;
+    paas_core::surroundings_conformance!(
         #[tokio::test(start_paused = true)] => Fixture::new().await
     );
 }

@@ -26,6 +26,7 @@ pub(crate) const RUNTIME: RuntimeCapabilities = RuntimeCapabilities {
     volumes: true,
     runs: true,
     survives_server: true,
+    manifests: true,
 };
 pub(crate) const ROUTER: RouterCapabilities = RouterCapabilities {
     fenced: true,
@@ -72,7 +73,10 @@ impl Fixture {
     }
 
     pub(crate) async fn with(options: KubernetesOptions) -> Self {
-        let fake = FakeCluster::new(Images::new());
+        Self::on(FakeCluster::new(Images::new()), options).await
+    }
+
+    pub(crate) async fn on(fake: FakeCluster, options: KubernetesOptions) -> Self {
         let cluster = open(&fake, options).await;
         Self { fake, cluster, pushed: Mutex::default() }
     }
@@ -102,6 +106,7 @@ impl Fixture {
             // Ends at its stop signal, right away.
             termination: Termination { drain_seconds: 0, grace_seconds: 10 },
             security: Security::default(),
+            manifests: Vec::new(),
             restart_nonce: 0,
         }
     }

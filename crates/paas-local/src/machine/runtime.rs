@@ -29,6 +29,7 @@ impl Runtime for LocalMachine {
             volumes: true,
             runs: true,
             survives_server: true,
+            manifests: false,
         }
     }
 
@@ -89,6 +90,11 @@ impl Shared {
             return Err(Error::new(ErrorKind::Unsupported, "limit the space that an instance may write")
                 .with_context("component", &spec.template.component)
                 .with_remedy("Leave resources.storage out: this machine does not limit it."));
+        }
+        if !spec.template.manifests.is_empty() {
+            return Err(Error::new(ErrorKind::Unsupported, "apply manifests")
+                .with_context("component", &spec.template.component)
+                .with_remedy("Deploy them on a Kubernetes cluster; this machine runs components."));
         }
         let mut sets = self.sets();
         self.check_open()?;

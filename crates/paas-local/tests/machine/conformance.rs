@@ -28,6 +28,7 @@ impl RuntimeFixture for Fixture {
             volumes: true,
             runs: true,
             survives_server: true,
+            manifests: false,
         }
     }
 

@@ -139,6 +139,7 @@ impl Fixture {
             calls: Vec::new(),
             termination: Termination::default(),
             security: Security::default(),
+            manifests: Vec::new(),
             restart_nonce: 0,
         }
     }

@@ -1,4 +1,4 @@
-//! The machine under the suites of [`Exec`] and [`Logs`].
+//! The machine under the suites of [`Exec`], [`Logs`] and what surrounds instances.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use paas_core::TrackKey;
 use paas_core::conformance::exec::{Command, ExecFixture};
 use paas_core::conformance::logs::LogsFixture;
-use paas_core::port::{Exec, InstanceId, Logs, RunSpec, Runtime as _};
+use paas_core::conformance::surroundings::SurroundingsFixture;
+use paas_core::port::{ClusterPorts, Exec, InstanceId, Logs, RunSpec, Runtime as _};
+use paas_core::{EnvRef, TrackKey};
 
 use super::fixture::{EPOCH, Fixture, get_from, ok, plain, processes};
 
@@ -119,4 +120,26 @@ fn end_of_log(fixture: &Fixture, instance: &InstanceId) -> String {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).expect("it can be read");
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[async_trait]
+impl SurroundingsFixture for Fixture {
+    fn ports(&self) -> ClusterPorts {
+        self.machine().ports()
+    }
+
+    /// One machine has no spaces: its instances see each other in no case.
+    fn required(&self) -> [bool; 3] {
+        [true, true, false]
+    }
+
+    fn moves(&self) -> bool {
+        false
+    }
+
+    async fn start(&self, track: &TrackKey) -> InstanceId {
+        self.one_more(track, self.web(&track.component)).await
+    }
+
+    async fn disturb(&self, _: &EnvRef) {}
 }

@@ -2,10 +2,11 @@
 
 use paas_core::ClusterName;
 use paas_core::action::{
-    AddCluster, ClusterChange, ClusterView, GetCluster, ListClusters, ListPage, NewCluster, RemoveCluster,
-    UpdateCluster, Versioned,
+    AddCluster, ClusterChange, ClusterRemoval, ClusterView, GetCluster, ListClusters, ListPage, NewCluster,
+    PreviewRemoveCluster, RemoveCluster, UpdateCluster, Versioned,
 };
 use paas_core::port::SecretValue;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -22,6 +23,15 @@ const TAG: &str = "clusters";
 #[derive(Deserialize)]
 pub struct Path {
     pub cluster: ClusterName,
+}
+
+/// What a removal asks for.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveQuery {
+    /// Forgets what is left there, for a cluster that never comes back.
+    #[serde(default)]
+    force: bool,
 }
 
 pub fn routes(routes: Routes) -> Routes {
@@ -62,9 +72,21 @@ pub fn routes(routes: Routes) -> Routes {
                 "removeCluster",
                 "Removes a cluster that no environment targets",
             )
+            .about("Nothing may be left to take away there, unless `force` gives it up.")
             .if_match()
+            .query::<RemoveQuery>()
             .gives_nothing(204, "It is gone."),
             remove,
+        )
+        .add(
+            get(
+                "/clusters/{cluster}/removal",
+                TAG,
+                "previewRemoveCluster",
+                "What stands in the way of removing a cluster, and would be left behind there",
+            )
+            .gives::<ClusterRemoval>(200, "What is still there."),
+            removal,
         )
 }
 
@@ -109,7 +131,11 @@ async fn update(
     Ok(Answer::versioned(caller.perform(action).await?))
 }
 
-async fn remove(caller: Caller, Names(path): Names<Path>) -> Outcome<()> {
-    caller.perform(RemoveCluster { cluster: path.cluster }).await?;
+async fn removal(caller: Caller, Names(path): Names<Path>) -> Outcome<ClusterRemoval> {
+    Ok(Answer::ok(caller.perform(PreviewRemoveCluster { cluster: path.cluster }).await?))
+}
+
+async fn remove(caller: Caller, Names(path): Names<Path>, Query(query): Query<RemoveQuery>) -> Outcome<()> {
+    caller.perform(RemoveCluster { cluster: path.cluster, force: query.force }).await?;
     Ok(Answer::nothing())
 }

@@ -2,7 +2,8 @@
 
 use paas_core::EnvRef;
 use paas_core::action::{
-    CreateEnv, DeleteEnv, EnvChange, GetEnv, ListEnvs, ListPage, ListStatus, NewEnv, UpdateEnv, Versioned,
+    CreateEnv, DeleteEnv, EnvChange, EnvInfo, GetEnv, ListEnvs, ListPage, ListStatus, NewEnv, UpdateEnv,
+    Versioned,
 };
 use paas_core::engine::AppStatus;
 use paas_core::model::Environment;
@@ -27,7 +28,7 @@ pub fn routes(routes: Routes) -> Routes {
                 "Environments of an organisation that the caller may see",
             )
             .query::<Paging>()
-            .gives::<ListPage<Versioned<Environment>>>(200, "A page of environments."),
+            .gives::<ListPage<Versioned<EnvInfo>>>(200, "A page of environments."),
             list,
         )
         .add(
@@ -39,7 +40,7 @@ pub fn routes(routes: Routes) -> Routes {
         )
         .add(
             get("/orgs/{org}/envs/{env}", TAG, "getEnv", "An environment")
-                .gives::<Versioned<Environment>>(200, "The environment.")
+                .gives::<Versioned<EnvInfo>>(200, "The environment.")
                 .tagged(),
             show,
         )
@@ -74,7 +75,7 @@ async fn list(
     caller: Caller,
     Names(path): Names<org::Path>,
     Query(paging): Query<Paging>,
-) -> Outcome<ListPage<Versioned<Environment>>> {
+) -> Outcome<ListPage<Versioned<EnvInfo>>> {
     Ok(Answer::ok(caller.perform(ListEnvs { org: path.org, page: paging.into() }).await?))
 }
 
@@ -88,7 +89,7 @@ async fn create(
     Ok(Answer::versioned(env).created().at(location))
 }
 
-async fn show(caller: Caller, Names(env): Names<EnvRef>) -> Outcome<Versioned<Environment>> {
+async fn show(caller: Caller, Names(env): Names<EnvRef>) -> Outcome<Versioned<EnvInfo>> {
     Ok(Answer::versioned(caller.perform(GetEnv { env }).await?))
 }
 

@@ -22,6 +22,8 @@ pub fn schema(name: &str, generator: &mut SchemaGenerator) -> Value {
         "component" => of::<ComponentName>(generator),
         "cluster" => of::<ClusterName>(generator),
         "route" => of::<RouteName>(generator),
+        // RFC 1123, as names of machines are.
+        "node" => json!({ "type": "string", "pattern": "^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$" }),
         "setting" | "secret" => json!({ "type": "string", "pattern": SETTING }),
         "number" | "from" | "to" | "version" => {
             json!({ "type": "integer", "format": "int64", "minimum": 1, "maximum": 999_999_999 })

@@ -15,7 +15,7 @@ pub use access::{AuditArgs, GrantCommand, LoginArgs, TokenCommand};
 pub use app::{
     AppCommand, DeleteArgs, EnvCommand, EventsArgs, ExecArgs, LogsArgs, OrgCommand, RunArgs, StatusArgs,
 };
-pub use cluster::ClusterCommand;
+pub use cluster::{ClusterCommand, NodeCommand};
 pub use release::{
     AbortArgs, AppArgs, ComponentArgs, DeployArgs, DiffArgs, ReleasesArgs, RollbackArgs, ScaleArgs, WaitArgs,
 };
@@ -110,6 +110,12 @@ pub enum Color {
 pub enum Command {
     /// Run the server
     Server(ServerArgs),
+    /// Make the keys and the administrator's token of a server that will run elsewhere, such as in a cluster
+    Init {
+        /// The directory for the files `keys.json` and `admin-token`; what is there stays
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// Remember a server, a token, and the organisation and environment to work in
     Login(LoginArgs),
     /// Forget them
@@ -123,6 +129,9 @@ pub enum Command {
     /// Clusters: where applications run
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// The machines of clusters
+    #[command(subcommand)]
+    Node(NodeCommand),
     /// Applications
     #[command(subcommand)]
     App(AppCommand),
@@ -130,6 +139,8 @@ pub enum Command {
     Deploy(DeployArgs),
     /// What runs, how it is, and why
     Status(StatusArgs),
+    /// What instances use now
+    Top(AppArgs),
     /// What instances print
     Logs(LogsArgs),
     /// Run a command in a running instance

@@ -8,7 +8,9 @@ mod delete;
 mod deploy;
 mod env;
 mod exec;
+mod init;
 mod logs;
+mod node;
 mod org;
 mod release;
 mod route;
@@ -70,17 +72,22 @@ async fn carry_out(common: &Common, command: Command) -> Result<(), Failure> {
         clap_complete::generate(shell, &mut Arguments::command(), "paas", &mut script);
         return super::output::print(&String::from_utf8_lossy(&script));
     }
+    if let Command::Init { folder } = command {
+        return init::run(output, &folder);
+    }
     let session = Session { context: Context::load(common)?, output };
     match command {
-        Command::Server(_) | Command::Completion { .. } => Ok(()),
+        Command::Server(_) | Command::Completion { .. } | Command::Init { .. } => Ok(()),
         Command::Login(args) => access::login(&session, common, args).await,
         Command::Logout => access::logout(&session),
         Command::Org(command) => org::run(&session, command).await,
         Command::Env(command) => env::run(&session, command).await,
         Command::Cluster(command) => cluster::run(&session, command).await,
+        Command::Node(command) => node::run(&session, command).await,
         Command::App(command) => app::run(&session, command).await,
         Command::Deploy(args) => deploy::run(&session, args).await,
         Command::Status(args) => status::run(&session, args).await,
+        Command::Top(args) => node::top(&session, args).await,
         Command::Logs(args) => logs::run(&session, args).await,
         Command::Exec(args) => exec::exec(&session, args).await,
         Command::Run(args) => exec::run(&session, args).await,

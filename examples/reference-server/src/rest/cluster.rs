@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use paas_core::ClusterName;
+use paas_core::port::Node;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -56,6 +57,29 @@ pub struct ChangedCluster {
     /// Changes it although it may not be reached now.
     #[serde(default)]
     pub unreachable: bool,
+}
+
+/// The machines of a cluster.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct NodeList {
+    /// Each, by name.
+    pub items: Vec<Node>,
+}
+
+/// How a machine is emptied.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Drain {
+    /// How long to wait for the instances to go, in seconds.
+    #[serde(default = "Drain::default_timeout")]
+    #[schemars(range(max = 900))]
+    pub timeout_seconds: u32,
+}
+
+impl Drain {
+    fn default_timeout() -> u32 {
+        300
+    }
 }
 
 impl fmt::Debug for AddedCluster {

@@ -40,6 +40,19 @@ impl Accounts {
         Ok(stored.map(|stored| stored.value).filter(|record| record.admits(token, now)))
     }
 
+    /// The tokens of somebody that were made with this description.
+    pub async fn described(&self, actor: &str, description: &str) -> Result<Vec<TokenRecord>> {
+        let options = ListOptions {
+            kind: TokenRecord::KIND.to_owned(),
+            parent: Some(String::new()),
+            index: Some(("actor".to_owned(), actor.to_owned())),
+            ..ListOptions::default()
+        };
+        let all = self.collections.all::<TokenRecord>(options).await?;
+        let fits = |record: &TokenRecord| record.view.description == description;
+        Ok(all.into_iter().map(|stored| stored.value).filter(fits).collect())
+    }
+
     /// Whether there is any token: if not, the server starts for the first time.
     pub async fn any(&self) -> Result<bool> {
         let options =

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use paas_core::ClusterName;
 
 /// `paas server`
 #[derive(Debug, Clone, Args)]
@@ -33,6 +34,17 @@ pub struct ServerArgs {
     /// Print another administrator's token at this start, as the first start does: for when none is left
     #[arg(long)]
     pub new_admin_token: bool,
+    /// The file with the administrator's token, as `paas init` makes it: with it nothing is printed, and another token in it takes
+    /// the place of the one before at the next start
+    #[arg(long, env = "PAAS_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
+    /// Add the Kubernetes cluster in which this server runs, under this name, by the service account of its pod
+    #[arg(long, env = "PAAS_IN_CLUSTER", value_name = "NAME")]
+    pub in_cluster: Option<ClusterName>,
+    /// The file with the options of that cluster, in YAML or JSON, as `paas cluster add --options` takes them; what it says holds
+    /// from each start on
+    #[arg(long, env = "PAAS_IN_CLUSTER_OPTIONS", value_name = "FILE", requires = "in_cluster")]
+    pub in_cluster_options: Option<PathBuf>,
     /// How the log is written, to the standard error
     #[arg(long, value_enum, default_value_t)]
     pub log: LogFormat,
@@ -54,6 +66,9 @@ impl ServerArgs {
             label_domain: "paas.local".to_owned(),
             allow_remote: false,
             new_admin_token: false,
+            admin_token_file: None,
+            in_cluster: None,
+            in_cluster_options: None,
             log: LogFormat::default(),
             backend: Backend::default(),
         }

@@ -7,25 +7,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
-use paas_core::action::GrantRole;
-use paas_core::engine::Platform;
-use paas_core::port::{ClusterPorts, Registry, Role, Scope, Store};
-use paas_core::tenancy::Actor;
+use paas_core::port::{ClusterPorts, Registry, Store};
 use paas_core::{Error, SystemClock};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::accounts::{Accounts, CreateToken};
+use super::accounts::Accounts;
 use super::backend::{self, Arounds, Parts};
 use super::directory::Directory;
 use super::options::{LogFormat, ServerArgs};
 use super::token::Token;
+use super::{administrator, in_cluster};
 use crate::api::{self, Service};
 use crate::rest::address::Address;
 
-/// Who the token belongs to that a start makes.
-const ADMINISTRATOR: &str = "user:admin";
 /// How long the platform may take to stop.
 const STOP_TIME: Duration = Duration::from_secs(10);
 
@@ -119,10 +115,13 @@ async fn run(options: ServerArgs, arounds: Arounds) -> Result<()> {
     let parts = backend::open(&options, &directory, arounds).await?;
     let accounts = Accounts::new(Arc::clone(&parts.store), Arc::new(SystemClock));
     let Parts { platform, gateway, machine, .. } = parts;
-    let token = match (accounts.any().await?, options.new_admin_token) {
-        (false, _) => Some(administrators_token(&platform, "made at the first start").await?),
-        (true, true) => Some(administrators_token(&platform, "made by --new-admin-token").await?),
-        (true, false) => None,
+    let token = administrator::admit(&platform, &accounts, &options).await?;
+
+    let in_cluster = match &options.in_cluster {
+        Some(cluster) => {
+            Some(in_cluster::declare(&platform, cluster, options.in_cluster_options.as_deref()).await?)
+        }
+        None => None,
     };
 
     let closing = CancellationToken::new();
@@ -149,6 +148,9 @@ async fn run(options: ServerArgs, arounds: Arounds) -> Result<()> {
     let reason = stop_asked().await?;
     tracing::info!(reason, "stopping; instances go on running");
     closing.cancel();
+    if let Some(declaring) = in_cluster {
+        declaring.abort();
+    }
     let _ = serving.await;
     if tokio::time::timeout(STOP_TIME, platform.shutdown()).await.is_err() {
         tracing::warn!("the platform did not stop within {} seconds", STOP_TIME.as_secs());
@@ -175,26 +177,6 @@ async fn bind(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!("failed to listen on {address}: name another address with --listen, or port 0 for a free one")
     })
-}
-
-/// Makes a token for an administrator. It is shown once; the store has its hash only. Whoever may start a server in its
-/// directory may have one: the keys lie there, too.
-async fn administrators_token(platform: &Platform, description: &str) -> Result<Token> {
-    let token = Token::generate().map_err(|error| anyhow::anyhow!("failed to draw random bits: {error}"))?;
-    let system = platform.session(Actor::system());
-    let role =
-        GrantRole { actor: ADMINISTRATOR.to_owned(), role: Role::PlatformAdmin, scope: Scope::Platform };
-    system.perform(role).await?;
-    let action = CreateToken {
-        caller: Actor::SYSTEM.to_owned(),
-        actor: ADMINISTRATOR.to_owned(),
-        description: description.to_owned(),
-        expires_in: None,
-        id: token.id().to_owned(),
-        hash: token.hash(),
-    };
-    system.perform(action).await?;
-    Ok(token)
 }
 
 /// Shows a token, on the standard output: the log may be kept somewhere.

@@ -25,6 +25,7 @@ mod turn;
 mod user;
 
 mod continuity;
+mod inside;
 mod life;
 mod load;
 mod place;
@@ -37,11 +38,13 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Clusters and servers share the machine: what counts failures under load would count those of a starved one.
     arguments.test_threads = Some(1);
-    let journeys: [(&str, fn()); 4] = [
+    let journeys: [(&str, fn()); 6] = [
         ("life::an_application_of_three_components_works_together", life::works_together),
         ("life::a_bad_version_holds_and_says_why", life::a_bad_version_holds),
         ("life::the_oldest_of_ten_releases_comes_back", life::the_oldest_of_ten_comes_back),
         ("continuity::no_request_fails", continuity::no_request_fails),
+        ("inside::one_server_comes_back_with_everything", inside::one_server),
+        ("inside::one_of_several_servers_finishes_the_release", inside::several_servers),
     ];
     let trials = journeys.into_iter().map(|(name, journey)| {
         Trial::test(name, move || {

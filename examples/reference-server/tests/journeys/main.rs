@@ -21,8 +21,10 @@ mod load;
 #[path = "../support/outcome.rs"]
 mod outcome;
 #[path = "../support/platform.rs"]
+#[allow(dead_code, reason = "the journeys on clusters use the rest")]
 mod platform;
 #[path = "../support/sample.rs"]
+#[allow(dead_code, reason = "the journeys on clusters use the rest")]
 mod sample;
 #[path = "../support/specification.rs"]
 mod specification;
@@ -35,6 +37,7 @@ mod command_line;
 mod commands;
 mod continuity;
 mod disk;
+mod existing;
 mod faults;
 mod interface;
 mod life;
@@ -55,8 +58,9 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // What is measured would wait for what others do: see `turn`.
     arguments.test_threads.get_or_insert(2);
-    let groups: [(&str, Vec<Journey>); 14] = [
+    let groups: [(&str, Vec<Journey>); 15] = [
         ("sources", sources::journeys()),
+        ("existing", existing::journeys()),
         ("life", life::journeys()),
         ("commands", commands::journeys()),
         ("releases", releases::journeys()),

@@ -7,7 +7,7 @@ use futures::stream::{self, StreamExt as _};
 
 use crate::engine::Services;
 use crate::error::{Error, ErrorKind, Fault, Result};
-use crate::model::AppSpec;
+use crate::model::{AppSpec, Component, ComponentKind};
 use crate::name::{AppEnv, ComponentName};
 use crate::port::ImageQuery;
 
@@ -25,6 +25,7 @@ pub(crate) async fn resolve(
         .components
         .iter()
         .enumerate()
+        .filter(|(_, component)| component.kind != ComponentKind::Manifests)
         .filter(|(_, component)| !pinned.contains_key(&component.name))
         .map(|(i, component)| {
             (i, ImageQuery { reference: component.image.clone(), org: Some(at.org.to_string()) })
@@ -57,7 +58,11 @@ pub(crate) async fn resolve(
             }
         }
     }
-    pinned.retain(|name, _| spec.components.iter().any(|component| component.name == *name));
+    pinned.retain(|name, _| {
+        let kept =
+            |component: &Component| component.name == *name && component.kind != ComponentKind::Manifests;
+        spec.components.iter().any(kept)
+    });
     if faults.is_empty() {
         return Ok(pinned);
     }

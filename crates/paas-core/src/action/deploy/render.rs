@@ -101,9 +101,12 @@ pub(crate) async fn templates(
     let source = Source { config, revoked: &revoked };
     for (i, component) in spec.components.iter().enumerate() {
         let mut checker = Resolver { source, path: format!("components[{i}]"), faults: &mut faults };
-        let env = checker.env(component);
+        let mut env = checker.env(component);
+        env.extend(checker.secrets_of_manifests(component));
         let files = checker.files(component);
-        let Some(digest) = digests.get(&component.name) else {
+        let has_image = component.kind != ComponentKind::Manifests;
+        let none = String::new();
+        let Some(digest) = digests.get(&component.name).or((!has_image).then_some(&none)) else {
             return Err(Error::new(ErrorKind::Internal, "render a component without a digest")
                 .with_context("component", at.component(component.name.clone())));
         };
@@ -128,6 +131,7 @@ pub(crate) async fn templates(
             calls: calls(at, component, spec),
             termination: component.termination.clone(),
             security: component.security.clone(),
+            manifests: component.manifests.clone(),
             restart_nonce: restarts.get(&component.name).copied().unwrap_or(0),
         };
         rendered.insert(component.name.clone(), Rendered::new(template)?);
@@ -202,6 +206,23 @@ impl Resolver<'_> {
             env.extend(value.map(|value| (name.clone(), value)));
         }
         env
+    }
+
+    fn secrets_of_manifests(&mut self, component: &Component) -> BTreeMap<String, ResolvedValue> {
+        let mut values = BTreeMap::new();
+        for (i, object) in component.manifests.iter().enumerate() {
+            for (key, source) in object.secret_values() {
+                let path = format!("{}.manifests[{i}] {object}.stringData.{key}", self.path);
+                let value = match source {
+                    Some(ValueSource::Config(setting)) => self.setting(&path, &setting),
+                    Some(ValueSource::Secret(secret)) => self.secret(&path, &secret),
+                    // Validation refused what is no source.
+                    None => None,
+                };
+                values.extend(value.map(|value| (object.value_name(key), value)));
+            }
+        }
+        values
     }
 
     fn files(&mut self, component: &Component) -> Vec<ResolvedFile> {

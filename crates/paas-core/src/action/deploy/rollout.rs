@@ -1,6 +1,6 @@
 //! From a release that is ready to be made to its record and its rollout, in one transaction.
 
-mod plan;
+pub(crate) mod plan;
 mod steer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,8 +13,8 @@ use crate::engine::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    AppVersion, ComponentKind, Environment, OnRunning, Release, ReleaseNumber, ReleaseOrigin, ReleaseState,
-    ReleasedComponent, RevisionId, StrategySpec, Template,
+    AppVersion, ClusterOrder, ComponentKind, Environment, OnClusterFailure, OnRunning, Release,
+    ReleaseNumber, ReleaseOrigin, ReleaseState, ReleasedComponent, RevisionId, StrategySpec, Template,
 };
 use crate::name::{AppEnv, ComponentKey, ComponentName};
 use crate::port::{Expect, Revision, Scope};
@@ -32,6 +32,10 @@ pub(in crate::action) struct Draft {
     pub(in crate::action) templates: BTreeMap<ComponentName, Rendered>,
     /// How it proceeds, this time.
     pub(in crate::action) strategy: Option<StrategySpec>,
+    /// How the clusters follow each other, this time.
+    pub(in crate::action) cluster_order: Option<ClusterOrder>,
+    /// What a cluster on which it fails means for the others, this time.
+    pub(in crate::action) on_cluster_failure: Option<OnClusterFailure>,
     /// The numbers of instances that take effect with the commit; the live ones stay for components not named.
     pub(in crate::action) counts: BTreeMap<ComponentName, u32>,
     pub(in crate::action) origin: ReleaseOrigin,
@@ -66,12 +70,23 @@ impl Draft {
         let live = self.scale(work, &base).await?;
         let (tracks, mut notes) = plan::tracks(work.services(), &at, number, &self, &base, &live)?;
         self.notes.append(&mut notes);
+        for component in self.version.spec.components.iter().filter(|it| it.kind != ComponentKind::Job) {
+            if let Some(count) = live.get(&component.name) {
+                self.notes.extend(scale::bounded(
+                    &at.component(component.name.clone()),
+                    *count,
+                    &base.env.targets,
+                ));
+            }
+        }
         for (component, count) in &live {
             base.view.declare(component.clone(), *count);
         }
         let id = RolloutId::new(work.services().next_id().simple().to_string());
         let rollout = Rollout {
             lockstep: true,
+            order: self.order(&base.env).0,
+            on_failure: self.order(&base.env).1,
             actor: work.actor().id().to_owned(),
             reason: self.note.clone(),
             ..Rollout::new(id.clone(), number, tracks)
@@ -98,6 +113,14 @@ impl Draft {
         Ok(started)
     }
 
+    /// How the clusters follow each other, and what one that fails means for the others.
+    fn order(&self, env: &Environment) -> (ClusterOrder, OnClusterFailure) {
+        (
+            self.cluster_order.unwrap_or(env.cluster_order),
+            self.on_cluster_failure.unwrap_or(env.on_cluster_failure),
+        )
+    }
+
     /// The live number of instances of each component; new components get the declared one.
     async fn scale(&self, work: &mut Work<'_>, base: &Base) -> Result<BTreeMap<ComponentName, u32>> {
         let mut live = BTreeMap::new();
@@ -105,6 +128,7 @@ impl Draft {
             let Some(rendered) = self.templates.get(&component.name) else { continue };
             let key = rendered.template.component.clone();
             if component.kind == ComponentKind::Job {
+                // Nothing of it is kept running.
                 live.insert(component.name.clone(), 1);
                 continue;
             }

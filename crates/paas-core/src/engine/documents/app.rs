@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::below;
 use crate::engine::Record;
 use crate::model::{AppSpec, ReleaseNumber, RevisionId, RouteSpec, Target, Template};
-use crate::name::{AppEnv, AppName, AppRef, ComponentKey, ComponentName, OrgName};
+use crate::name::{AppEnv, AppName, AppRef, ClusterName, ComponentKey, ComponentName, OrgName};
 use crate::port::DocumentKey;
 
 /// An application of an organisation.
@@ -80,6 +80,10 @@ pub struct AppEnvRecord {
     /// How often each component was restarted; part of its template.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub restarts: BTreeMap<ComponentName, u64>,
+    /// The clusters that its environment had and has no more, with the components that it had there: their volumes are still
+    /// there, and go with it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub former: BTreeMap<ClusterName, BTreeSet<ComponentName>>,
     /// Set once it is being deleted: its tracks are being taken down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleting: Option<Deleting>,
@@ -96,6 +100,7 @@ impl AppEnvRecord {
             config: 0,
             offline: Offline::default(),
             restarts: BTreeMap::new(),
+            former: BTreeMap::new(),
             deleting: None,
         }
     }

@@ -75,6 +75,8 @@ pub enum EventKind {
     ClusterFailed,
     /// A command was run in an instance.
     CommandRun,
+    /// Others had changed the space of an environment on a cluster, and it was restored.
+    SpaceRestored,
 }
 
 impl EventRecord {

@@ -5,7 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::context::Key;
 use crate::engine::{
-    AppEnvRecord, Collections, Record, RolloutRecord, RoutesRecord, RunRecord, Stored, TrackRecord,
+    AppEnvRecord, Collections, ForgottenRecord, Record, RolloutRecord, RoutesRecord, RunRecord, Stored,
+    TombstoneRecord, TrackRecord,
 };
 use crate::error::Result;
 use crate::model::{Environment, Target};
@@ -33,6 +34,8 @@ impl AppDocuments {
 struct Documents {
     envs: HashMap<EnvRef, Arc<Stored<Environment>>>,
     apps: BTreeMap<AppEnv, AppDocuments>,
+    tombstones: BTreeMap<(AppEnv, ClusterName), Arc<Stored<TombstoneRecord>>>,
+    forgotten: BTreeMap<ClusterName, Arc<Stored<ForgottenRecord>>>,
     /// How far the feed has come.
     followed: Revision,
     /// What this process has removed and the feed does not know of yet: it still brings what was there before.
@@ -43,7 +46,9 @@ struct Documents {
 #[derive(Debug, Default)]
 pub(super) struct Cache(RwLock<Documents>);
 
-const KINDS: [&str; 6] = [
+const KINDS: [&str; 8] = [
+    TombstoneRecord::KIND,
+    ForgottenRecord::KIND,
     Environment::KIND,
     AppEnvRecord::KIND,
     RolloutRecord::KIND,
@@ -112,14 +117,18 @@ impl Cache {
         for (at, app) in &documents.apps {
             keys.push(Key::App(at.clone()));
             keys.extend(app.tracks.keys().cloned().map(Key::Track));
-            keys.extend(app.runs.keys().map(|id| Key::Run(at.clone(), id.clone())));
+            keys.extend(app.runs.values().map(|run| run_key(&run.value)));
         }
+        keys.extend(
+            documents.tombstones.keys().map(|(at, cluster)| Key::Tombstone(at.clone(), cluster.clone())),
+        );
+        keys.extend(documents.forgotten.keys().cloned().map(Key::Forget));
         keys
     }
 
     /// The keys that concern a cluster.
     pub(super) fn keys_on(&self, cluster: &ClusterName) -> Vec<Key> {
-        let on = |key: &Key| !matches!(key, Key::Track(track) if track.cluster != *cluster);
+        let on = |key: &Key| key.cluster().is_none_or(|it| it == cluster);
         self.keys().into_iter().filter(on).collect()
     }
 
@@ -138,9 +147,30 @@ impl Cache {
         self.read().apps.get(&track.component.at).is_some_and(|app| app.tracks.contains_key(track))
     }
 
+    /// Whether an environment has tracks on a cluster.
+    pub(super) fn has_tracks_of(&self, env: &EnvRef, cluster: &ClusterName) -> bool {
+        let documents = self.read();
+        let mut apps = documents.apps.iter().filter(|(at, _)| at.env_ref() == *env);
+        apps.any(|(_, app)| app.tracks.keys().any(|track| track.cluster == *cluster))
+    }
+
     /// A track.
     pub(super) fn track(&self, track: &TrackKey) -> Option<Arc<Stored<TrackRecord>>> {
         self.read().apps.get(&track.component.at)?.tracks.get(track).cloned()
+    }
+
+    /// The tombstone of an application on a cluster.
+    pub(super) fn tombstone(
+        &self,
+        at: &AppEnv,
+        cluster: &ClusterName,
+    ) -> Option<Arc<Stored<TombstoneRecord>>> {
+        self.read().tombstones.get(&(at.clone(), cluster.clone())).cloned()
+    }
+
+    /// Whether an application belongs on a cluster: its environment has the cluster, and it is not being deleted.
+    pub(super) fn belongs(&self, at: &AppEnv, cluster: &ClusterName) -> bool {
+        !self.is_deleting(at) && self.targets(&at.env_ref()).iter().any(|target| target.cluster == *cluster)
     }
 
     /// Whether an application is being deleted.
@@ -208,9 +238,28 @@ impl Cache {
                 if !newer(app.runs.get(&run.value.id).map(|old| old.modified), run.modified) {
                     return Vec::new();
                 }
-                let id = run.value.id.clone();
-                app.runs.insert(id.clone(), run);
-                vec![Key::Run(at, id)]
+                let key = run_key(&run.value);
+                app.runs.insert(run.value.id.clone(), run);
+                vec![key]
+            }),
+            TombstoneRecord::KIND => {
+                self.decoded(document, |all, tombstone: Arc<Stored<TombstoneRecord>>| {
+                    let TombstoneRecord { at, cluster, .. } = &tombstone.value;
+                    let key = (at.clone(), cluster.clone());
+                    if !newer(all.tombstones.get(&key).map(|old| old.modified), tombstone.modified) {
+                        return Vec::new();
+                    }
+                    all.tombstones.insert(key.clone(), tombstone);
+                    vec![Key::Tombstone(key.0, key.1)]
+                })
+            }
+            ForgottenRecord::KIND => self.decoded(document, |all, mark: Arc<Stored<ForgottenRecord>>| {
+                let cluster = mark.value.cluster.clone();
+                if !newer(all.forgotten.get(&cluster).map(|old| old.modified), mark.modified) {
+                    return Vec::new();
+                }
+                all.forgotten.insert(cluster.clone(), mark);
+                vec![Key::Forget(cluster)]
             }),
             _ => Vec::new(),
         }
@@ -236,7 +285,21 @@ impl Cache {
         let older = |modified: Revision| modified < revision;
         match key.kind.as_str() {
             Environment::KIND => {
-                all.envs.retain(|_, env| env.key() != key || !older(env.modified));
+                let gone = all.envs.extract_if(|_, env| env.key() == key && older(env.modified));
+                let targets = gone.flat_map(|(_, env)| env.value.targets.clone());
+                targets.map(|target| Key::Spaces(target.cluster)).collect()
+            }
+            // Whoever has the name now may begin on that cluster.
+            TombstoneRecord::KIND => {
+                let gone = all.tombstones.iter().find(|(_, it)| it.key() == key && older(it.modified));
+                let Some((at, cluster)) = gone.map(|(place, _)| place.clone()) else { return Vec::new() };
+                all.tombstones.remove(&(at.clone(), cluster.clone()));
+                let mut keys = all.apps.get(&at).map(|app| app_keys(&at, app)).unwrap_or_default();
+                keys.push(Key::Spaces(cluster));
+                keys
+            }
+            ForgottenRecord::KIND => {
+                all.forgotten.retain(|_, it| it.key() != key || !older(it.modified));
                 Vec::new()
             }
             AppEnvRecord::KIND => {
@@ -255,15 +318,20 @@ impl Cache {
             _ => {
                 let Ok(at) = key.parent.parse::<AppEnv>() else { return Vec::new() };
                 let Some(app) = all.apps.get_mut(&at) else { return Vec::new() };
+                let mut keys = vec![Key::App(at.clone())];
                 match key.kind.as_str() {
                     RolloutRecord::KIND => app.rollout = app.rollout.take().filter(|it| !older(it.modified)),
                     RoutesRecord::KIND => app.routes = app.routes.take().filter(|it| !older(it.modified)),
-                    TrackRecord::KIND => app.tracks.retain(|_, it| it.key() != key || !older(it.modified)),
+                    // What the environment has left may be left with its space.
+                    TrackRecord::KIND => {
+                        let gone = app.tracks.extract_if(.., |_, it| it.key() == key && older(it.modified));
+                        keys.extend(gone.map(|(track, _)| Key::Spaces(track.cluster)));
+                    }
                     RunRecord::KIND => app.runs.retain(|_, it| it.key() != key || !older(it.modified)),
                     _ => return Vec::new(),
                 }
                 all.tidy(&at);
-                vec![Key::App(at)]
+                keys
             }
         }
     }
@@ -297,9 +365,14 @@ fn newer(known: Option<Revision>, revision: Revision) -> bool {
     known.is_none_or(|known| known < revision)
 }
 
+fn run_key(run: &RunRecord) -> Key {
+    let track = &run.track;
+    Key::Run(track.component.at.clone(), track.cluster.clone(), run.id.clone())
+}
+
 fn app_keys(at: &AppEnv, app: &AppDocuments) -> Vec<Key> {
     let tracks = app.tracks.keys().cloned().map(Key::Track);
-    let runs = app.runs.keys().map(|id| Key::Run(at.clone(), id.clone()));
+    let runs = app.runs.values().map(|run| run_key(&run.value));
     std::iter::once(Key::App(at.clone())).chain(tracks).chain(runs).collect()
 }
 

@@ -29,10 +29,33 @@ pub(super) enum Key {
     App(AppEnv),
     /// A component on a cluster.
     Track(TrackKey),
-    /// A one-off command.
-    Run(AppEnv, InstanceId),
-    /// What nobody declares.
-    Orphans,
+    /// A one-off command on a cluster.
+    Run(AppEnv, ClusterName, InstanceId),
+    /// The access points of an application on a cluster.
+    Routes(AppEnv, ClusterName),
+    /// What a deleted application has left on a cluster.
+    Tombstone(AppEnv, ClusterName),
+    /// What nobody declares on a cluster.
+    Orphans(ClusterName),
+    /// The spaces of environments on a cluster.
+    Spaces(ClusterName),
+    /// What is still known of a cluster that was removed.
+    Forget(ClusterName),
+}
+
+impl Key {
+    /// The cluster whose backends are called. Keys without one work on the store only.
+    pub(super) fn cluster(&self) -> Option<&ClusterName> {
+        match self {
+            Self::Track(track) => Some(&track.cluster),
+            Self::Run(_, cluster, _)
+            | Self::Routes(_, cluster)
+            | Self::Tombstone(_, cluster)
+            | Self::Orphans(cluster)
+            | Self::Spaces(cluster) => Some(cluster),
+            Self::App(_) | Self::Forget(_) => None,
+        }
+    }
 }
 
 pub(super) struct Context {
@@ -74,13 +97,20 @@ impl Context {
         &self.guard
     }
 
-    /// The ports of a cluster.
+    /// The ports of a cluster. One that is not open is like one that does not answer: it may be there later.
     pub(super) fn ports(&self, cluster: &ClusterName) -> Result<ClusterPorts> {
-        self.services.clusters().get(cluster).cloned().ok_or_else(|| {
-            Error::not_found("cluster", cluster).with_remedy(
-                "The server is not configured with this cluster: add it, or move the environment.",
-            )
-        })
+        if let Some(ports) = self.services.clusters().get(cluster) {
+            return Ok(ports.clone());
+        }
+        let error = Error::new(ErrorKind::Unavailable, "use a cluster that is not open")
+            .with_context("cluster", cluster)
+            .with_remedy("Look at it with its administrators, or take it from the environment's clusters.");
+        let closed = Err(match self.services.cluster_failure(cluster) {
+            Some(why) => error.with_source(why),
+            None => error,
+        });
+        self.services.outages().note(cluster, &closed, self.services.now());
+        closed
     }
 
     /// Commits, unless the lease was lost or anything that was read has changed. The cache shows it at once, and whoever it
@@ -146,12 +176,15 @@ impl Context {
         cluster: &ClusterName,
         call: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
-        match tokio::time::timeout(PATIENCE, call).await {
+        let asked = self.services.now();
+        let answer = match tokio::time::timeout(PATIENCE, call).await {
             Ok(answer) => answer,
             Err(_) => Err(Error::new(ErrorKind::Timeout, what)
                 .with_context("cluster", cluster)
                 .with_context("seconds", PATIENCE.as_secs())),
-        }
+        };
+        self.services.outages().note(cluster, &answer, asked);
+        answer
     }
 
     /// Wakes a key at a time of the platform's clock.

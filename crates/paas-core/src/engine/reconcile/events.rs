@@ -54,6 +54,13 @@ pub(super) fn of_track(context: &Context, state: &TrackState, events: &[Event]) 
     records
 }
 
+/// Nothing can be seen of a track that has something to do.
+pub(super) fn away(context: &Context, track: &TrackKey, since: jiff::Timestamp) -> EventRecord {
+    let (name, cluster) = (&track.component.component, &track.cluster);
+    let message = format!("{name}: waits for cluster {cluster}, which cannot be reached since {since}");
+    of(context, track, EventKind::ReleaseHeld, message)
+}
+
 /// Instances of a track do not run or serve.
 pub(super) fn failed(context: &Context, track: &TrackKey, failure: &InstanceFailure) -> EventRecord {
     let message = format!("{}: {}", track.component.component, failure.told());

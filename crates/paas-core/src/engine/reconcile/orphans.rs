@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use crate::error::{Error, Result};
-use crate::name::TrackKey;
+use crate::name::{ClusterName, TrackKey};
 use crate::port::{ClusterPorts, SetKey};
 
 /// Removes the sets of tracks that no document knows, such as after the store was restored from an older copy. Their
@@ -11,24 +11,18 @@ use crate::port::{ClusterPorts, SetKey};
 /// A track's document is stored before anything of it is made and removed after everything of it is gone, so none of its own
 /// is ever found here. A backend lists only what belongs to this installation, and rejects the low epoch of a store
 /// that is not the one its instances were made from.
-pub(super) async fn sweep(context: &Context) -> Result<()> {
+pub(super) async fn sweep(context: &Context, cluster: &ClusterName) -> Result<()> {
+    // A cluster that was removed meanwhile has nothing to sweep.
+    let Some(ports) = context.services.clusters().get(cluster).cloned() else { return Ok(()) };
     let mut failure: Option<Error> = None;
-    for (cluster, ports) in context.services.clusters().iter() {
-        let tracks = match context.call("list the tracks of a cluster", cluster, ports.runtime.tracks()).await
+    for track in context.call("list the tracks of a cluster", cluster, ports.runtime.tracks()).await? {
+        let known = context.cache.has_track(&track)
+            || context.cache.tombstone(&track.component.at, cluster).is_some();
+        if track.cluster == *cluster
+            && !known
+            && let Err(error) = remove(context, &ports, &track).await
         {
-            Ok(tracks) => tracks,
-            Err(error) => {
-                failure = Some(error);
-                continue;
-            }
-        };
-        for track in tracks {
-            if track.cluster == *cluster
-                && !context.cache.has_track(&track)
-                && let Err(error) = remove(context, ports, &track).await
-            {
-                failure = Some(error.with_context("orphan", &track));
-            }
+            failure = Some(error.with_context("orphan", &track));
         }
     }
     failure.map_or(Ok(()), Err)

@@ -9,32 +9,36 @@ use crate::model::{AppSpec, Release, RouteSpec};
 use crate::name::{AppEnv, ClusterName};
 use crate::port::{RouteBinding, Router};
 
-/// Tells every router the access points, unless it was told the same already. They are in force at once; one that leads to
-/// a component that does not serve yet answers so.
-pub(super) async fn apply(context: &Context, at: &AppEnv, documents: &AppDocuments) -> Result<()> {
-    let Some(declared) = &documents.routes else { return Ok(()) };
-    let Some(spec) = spec(context, documents).await? else { return Ok(()) };
-    let mut failed = None;
-    for target in context.cache.targets(&at.env_ref()) {
-        let router = context.ports(&target.cluster)?.router;
-        let (bound, faults) = bind(router.as_ref(), at, &target.cluster, &spec, &declared.value.routes);
-        if let Err(error) = tell(context, at, &target.cluster, bound).await {
-            failed = Some(error);
-        } else if !faults.is_empty() {
-            failed =
-                Some(Error::invalid("put access points in force", faults).with_context("application", at));
-        }
-    }
-    failed.map_or(Ok(()), Err)
+/// The clusters on which an application has, or had, access points: those where it has tracks. They go before its tracks do.
+pub(super) fn clusters(documents: &AppDocuments) -> BTreeSet<ClusterName> {
+    documents.tracks.keys().map(|track| track.cluster.clone()).collect()
 }
 
-/// Takes all access points of an application away.
-pub(super) async fn withdraw(context: &Context, at: &AppEnv) -> Result<()> {
-    let clusters = context.services.clusters();
-    for cluster in clusters.keys() {
-        tell(context, at, cluster, Vec::new()).await?;
+/// Tells a router the access points, unless it was told the same already. They are in force at once; one that leads to a
+/// component that does not serve yet answers so. Where the application does not belong any more there are none.
+pub(super) async fn reconcile(context: &Context, at: &AppEnv, cluster: &ClusterName) -> Result<()> {
+    let Some(documents) = context.cache.app(at) else { return Ok(()) };
+    // What a deleted application has left there is removed first; then this is looked at again.
+    if !clusters(&documents).contains(cluster) || context.cache.tombstone(at, cluster).is_some() {
+        return Ok(());
     }
-    Ok(())
+    if !context.cache.belongs(at, cluster) {
+        return withdraw(context, at, cluster).await;
+    }
+    let Some(declared) = &documents.routes else { return Ok(()) };
+    let Some(spec) = spec(context, &documents).await? else { return Ok(()) };
+    let router = context.ports(cluster)?.router;
+    let (bound, faults) = bind(router.as_ref(), at, cluster, &spec, &declared.value.routes);
+    tell(context, at, cluster, bound).await?;
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(Error::invalid("put access points in force", faults).with_context("application", at))
+}
+
+/// Takes all access points of an application away from a cluster.
+pub(super) async fn withdraw(context: &Context, at: &AppEnv, cluster: &ClusterName) -> Result<()> {
+    tell(context, at, cluster, Vec::new()).await
 }
 
 async fn tell(

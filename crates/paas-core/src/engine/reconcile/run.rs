@@ -7,33 +7,34 @@ use super::context::{Context, Key};
 use super::world::why;
 use crate::engine::{Changes, RunRecord, Stored};
 use crate::error::Result;
-use crate::name::AppEnv;
-use crate::port::{InstanceId, InstancePhase, RunObservation, RunSpec};
+use crate::name::{AppEnv, ClusterName};
+use crate::port::{ClusterPorts, InstanceId, InstancePhase, RunObservation, RunSpec};
 
 /// How long a run that has ended is kept, so that its exit code and output can be read.
 const KEPT: SignedDuration = SignedDuration::from_hours(1);
 
-pub(super) async fn reconcile(context: &Context, at: &AppEnv, id: &InstanceId) -> Result<()> {
+pub(super) async fn reconcile(
+    context: &Context,
+    at: &AppEnv,
+    cluster: &ClusterName,
+    id: &InstanceId,
+) -> Result<()> {
     let Some(documents) = context.cache.app(at) else { return Ok(()) };
     let Some(stored) = documents.runs.get(id) else { return Ok(()) };
-    if documents.place.as_ref().is_some_and(|place| place.value.deleting.is_some()) {
-        return Ok(()); // goes with the application
-    }
-    let own = Key::Run(at.clone(), id.clone());
+    let own = Key::Run(at.clone(), cluster.clone(), id.clone());
     let run = &stored.value;
-    let ports = context.ports(&run.track.cluster)?;
+    let ports = context.ports(cluster)?;
+    if !context.cache.belongs(at, cluster) {
+        // It ends with its application.
+        return remove(context, &ports, stored, &own).await;
+    }
     if let Some(ended) = run.ended_at {
         let until = ended.saturating_add(KEPT).unwrap_or(ended);
         if context.services.now() < until {
             context.wake_at(own, until);
             return Ok(());
         }
-        let call = ports.runtime.remove_run(context.epoch, id);
-        context.call("remove a run", &run.track.cluster, call).await?;
-        context.forget_run(id);
-        let mut changes = Changes::new();
-        changes.remove(stored.as_ref());
-        return context.commit(changes, &[], &own).await;
+        return remove(context, &ports, stored, &own).await;
     }
     context.remember_run(id.clone(), own.clone());
     let seen = context.call("observe a run", &run.track.cluster, ports.runtime.observe_run(id)).await?;
@@ -63,6 +64,21 @@ pub(super) async fn reconcile(context: &Context, at: &AppEnv, id: &InstanceId) -
         }
         Some(_) => Ok(()),
     }
+}
+
+async fn remove(
+    context: &Context,
+    ports: &ClusterPorts,
+    stored: &Stored<RunRecord>,
+    own: &Key,
+) -> Result<()> {
+    let run = &stored.value;
+    let call = ports.runtime.remove_run(context.epoch, &run.id);
+    context.call("remove a run", &run.track.cluster, call).await?;
+    context.forget_run(&run.id);
+    let mut changes = Changes::new();
+    changes.remove(stored);
+    context.commit(changes, &[], own).await
 }
 
 async fn end(

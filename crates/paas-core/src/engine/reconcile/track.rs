@@ -1,10 +1,13 @@
 //! One component on one cluster: observe, decide, store, act, until nothing is left to do.
 
+use jiff::Timestamp;
+
 use super::context::{Context, Key};
 use super::world::{View, observe, run_id};
-use super::{act, events};
+use super::{act, events, routes};
+use crate::engine::outages::is_outage;
 use crate::engine::{Changes, EventRecord, Stored, TrackRecord};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::TrackKey;
 use crate::port::{ClusterPorts, InstanceId};
 use crate::release::{Act, Phase, next};
@@ -13,6 +16,38 @@ use crate::release::{Act, Phase, next};
 const TURNS: usize = 64;
 
 pub(super) async fn reconcile(context: &Context, track: &TrackKey) -> Result<()> {
+    let at = &track.component.at;
+    if let Some(tombstone) = context.cache.tombstone(at, &track.cluster) {
+        unseen(context, track, tombstone.value.since).await?;
+        return Err(Error::new(ErrorKind::Unavailable, "begin where a deleted application is not gone yet")
+            .with_context("cluster", &track.cluster)
+            .with_context("deleted", tombstone.value.since));
+    }
+    let outcome = turns(context, track).await;
+    if let Err(error) = &outcome
+        && is_outage(error)
+        && let Some(outage) = context.services.outages().of(&track.cluster, context.services.now())
+    {
+        unseen(context, track, outage.since).await?;
+    }
+    outcome
+}
+
+/// Notes that nothing can be seen of a track which has something to do. It is written once for each outage.
+async fn unseen(context: &Context, track: &TrackKey, since: Timestamp) -> Result<()> {
+    let Some(stored) = context.cache.track(track) else { return Ok(()) };
+    let mut record = Stored::clone(&stored);
+    record.value.state = record.value.state.unseen(since);
+    if record.value == stored.value {
+        return Ok(());
+    }
+    let mut changes = Changes::new();
+    changes.update(&record)?;
+    let told = events::away(context, track, since);
+    context.commit(changes, &[told], &Key::Track(track.clone())).await
+}
+
+async fn turns(context: &Context, track: &TrackKey) -> Result<()> {
     for _ in 0..TURNS {
         let Some(stored) = context.cache.track(track) else { return Ok(()) };
         if stored.value.state.phase == Phase::Detached {
@@ -64,11 +99,15 @@ async fn turn(context: &Context, track: &TrackKey, stored: &Stored<TrackRecord>)
     Ok(differs || !decision.acts.is_empty())
 }
 
-/// The track is out of management: its volumes and its document are the last to go.
+/// The track is out of management: access points that lead to it go, then its document is the last. Its volumes go only with
+/// the application; they outlive a cluster's leaving of the environment, because data is removed only when somebody asks.
 async fn leave(context: &Context, stored: &Stored<TrackRecord>) -> Result<()> {
     let state = &stored.value.state;
     let track = &state.track;
     let ports = &context.ports(&track.cluster)?;
+    if !context.cache.belongs(&track.component.at, &track.cluster) {
+        routes::withdraw(context, &track.component.at, &track.cluster).await?;
+    }
     remove_run(context, ports, track, stored.value.run.as_ref()).await?;
     if ports.runtime.capabilities().volumes && context.cache.is_deleting(&track.component.at) {
         context.call("purge a track", &track.cluster, ports.runtime.purge(context.epoch, track)).await?;

@@ -60,7 +60,10 @@ async fn follow_clusters(context: Arc<Context>) -> Error {
         let now = Arc::clone(&sets.borrow_and_update());
         following.retain(|cluster, followed| now.get(cluster).is_some_and(|ports| followed.is_of(ports)));
         for (cluster, ports) in now.iter() {
-            following.entry(cluster.clone()).or_insert_with(|| Following::start(&context, cluster, ports));
+            following.entry(cluster.clone()).or_insert_with(|| {
+                context.queue.add(Key::Orphans(cluster.clone()));
+                Following::start(&context, cluster, ports)
+            });
         }
         if sets.changed().await.is_err() {
             return Error::new(ErrorKind::Cancelled, "follow the clusters");
@@ -84,11 +87,11 @@ async fn follow_store(context: Arc<Context>, mut feed: ChangeStream) -> Error {
 
 /// An event of a backend, as the keys that it concerns.
 trait Wakes: Send + 'static {
-    fn key(self, context: &Context) -> Option<Key>;
+    fn key(self, cluster: &ClusterName, context: &Context) -> Option<Key>;
 }
 
 impl Wakes for RuntimeEvent {
-    fn key(self, context: &Context) -> Option<Key> {
+    fn key(self, _: &ClusterName, context: &Context) -> Option<Key> {
         match self {
             Self::Track(track) => Some(Key::Track(track)),
             Self::Run(id) => context.owner_of_run(&id),
@@ -97,10 +100,10 @@ impl Wakes for RuntimeEvent {
 }
 
 impl Wakes for RouterEvent {
-    fn key(self, _: &Context) -> Option<Key> {
+    fn key(self, cluster: &ClusterName, _: &Context) -> Option<Key> {
         match self {
             Self::Service(track) => Some(Key::Track(track)),
-            Self::Routes(at) => Some(Key::App(at)),
+            Self::Routes(at) => Some(Key::Routes(at, cluster.clone())),
         }
     }
 }
@@ -122,7 +125,7 @@ where
                     match event {
                         Ok(event) => {
                             failures = 0;
-                            if let Some(key) = event.key(&context) {
+                            if let Some(key) = event.key(&cluster, &context) {
                                 context.queue.add(key);
                             }
                         }

@@ -8,7 +8,7 @@ use crate::engine::history;
 use crate::engine::{AppEnvRecord, Changes, EventKind, EventRecord, Services, Stored};
 use crate::error::Result;
 use crate::model::{AppSpec, Release, ReleaseNumber, ReleaseState};
-use crate::name::AppEnv;
+use crate::name::{AppEnv, ClusterName};
 use crate::port::Scope;
 use crate::release::{AbortReason, Coordinator, Rollout, RolloutEvent, RolloutId, RolloutPhase};
 use crate::tenancy::Actor;
@@ -44,6 +44,27 @@ pub(super) async fn store(
             RolloutEvent::Committed { release, .. } => {
                 place_changed |= effects.committed(changes, *release).await?;
             }
+            RolloutEvent::Behind { cluster, release, reason } => effects.tell_of(
+                cluster,
+                EventKind::ReleaseHeld,
+                *release,
+                match reason {
+                    Some(reason) => format!("release {release} is not on {cluster}: {reason}"),
+                    None => format!("release {release} follows on {cluster} when it can be reached"),
+                },
+            ),
+            RolloutEvent::CatchingUp { cluster, release } => effects.tell_of(
+                cluster,
+                EventKind::ReleaseProgressed,
+                *release,
+                format!("release {release}, the current one, begins on {cluster}"),
+            ),
+            RolloutEvent::CaughtUp { cluster, release } => effects.tell_of(
+                cluster,
+                EventKind::ReleaseProgressed,
+                *release,
+                format!("release {release}, the current one, is on {cluster}"),
+            ),
             RolloutEvent::Entered { rollout, phase } => {
                 let Some(number) = releases.get(rollout) else { continue };
                 match phase {
@@ -160,6 +181,13 @@ impl Effects<'_> {
         };
         self.tell(EventKind::ReleaseStarted, number, message);
         Ok(number.0 == self.place.value.last && self.declare(spec))
+    }
+
+    fn tell_of(&mut self, cluster: &ClusterName, kind: EventKind, number: ReleaseNumber, message: String) {
+        self.tell(kind, number, message);
+        if let Some(event) = self.told.last_mut() {
+            event.cluster = Some(cluster.clone());
+        }
     }
 
     fn tell(&mut self, kind: EventKind, number: ReleaseNumber, message: String) {

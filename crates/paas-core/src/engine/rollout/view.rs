@@ -1,16 +1,16 @@
 //! The rollouts of an application in an environment with its tracks, as read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use super::effect;
 use crate::engine::{
-    AppEnvRecord, Changes, EventRecord, RolloutRecord, ScaleRecord, Services, Stored, TrackRecord,
+    AppEnvRecord, Changes, Deleting, EventRecord, RolloutRecord, ScaleRecord, Services, Stored, TrackRecord,
 };
 use crate::error::Result;
-use crate::model::{Environment, OnRunning, Target};
-use crate::name::{AppEnv, ComponentName, TrackKey};
+use crate::model::{Environment, OnRunning, ReleaseNumber, Target};
+use crate::name::{AppEnv, ClusterName, ComponentName, TrackKey};
 use crate::release::{
     AbortReason, Command, Coordinator, Detach, Refused, Rollout, RolloutEvent, RolloutPhase, RolloutRefused,
     TrackState, coordinate,
@@ -22,11 +22,14 @@ pub struct RolloutView {
     pub(super) place: Stored<AppEnvRecord>,
     rollout: Stored<RolloutRecord>,
     tracks: BTreeMap<TrackKey, Stored<TrackRecord>>,
+    env: Option<Stored<Environment>>,
     targets: Vec<Target>,
     counts: BTreeMap<ComponentName, u32>,
     before: Coordinator,
+    former_before: BTreeMap<ClusterName, BTreeSet<ComponentName>>,
     states_before: BTreeMap<TrackKey, TrackState>,
     events: Vec<RolloutEvent>,
+    wake_at: Option<Timestamp>,
     now: Timestamp,
 }
 
@@ -64,13 +67,16 @@ impl RolloutView {
             .collect();
         Ok(Self {
             before: rollout.value.coordinator.clone(),
+            former_before: place.value.former.clone(),
             states_before: tracks.iter().map(|(key, it)| (key.clone(), it.value.state.clone())).collect(),
             place,
             rollout,
             tracks,
-            targets: env.map(|env| env.value.targets).unwrap_or_default(),
+            targets: env.as_ref().map(|env| env.value.targets.clone()).unwrap_or_default(),
+            env,
             counts: scales.into_iter().map(|it| (it.value.component.component, it.value.count)).collect(),
             events: Vec::new(),
+            wake_at: None,
             now: services.now(),
         })
     }
@@ -98,6 +104,72 @@ impl RolloutView {
     /// Whether the application is being deleted.
     pub fn is_deleting(&self) -> bool {
         self.place.value.deleting.is_some()
+    }
+
+    /// By whom and when its deletion was asked for.
+    pub(super) fn deleting(&self) -> Option<&Deleting> {
+        self.place.value.deleting.as_ref()
+    }
+
+    /// The current release.
+    pub(super) fn current(&self) -> Option<ReleaseNumber> {
+        self.place.value.current
+    }
+
+    /// The clusters of the environment.
+    pub(super) fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    /// The tracks' documents.
+    pub(super) fn records(&self) -> impl Iterator<Item = &Stored<TrackRecord>> {
+        self.tracks.values()
+    }
+
+    /// When to coordinate again although nothing has changed.
+    pub(super) fn wake_at(&self) -> Option<Timestamp> {
+        self.wake_at
+    }
+
+    fn states(&self) -> BTreeMap<TrackKey, TrackState> {
+        self.tracks.iter().map(|(key, it)| (key.clone(), it.value.state.clone())).collect()
+    }
+
+    /// Whether everything is as it was read.
+    pub(super) fn is_unchanged(&self) -> bool {
+        let same = |(key, track): (&TrackKey, &Stored<TrackRecord>)| {
+            self.states_before.get(key) == Some(&track.value.state)
+        };
+        *self.coordinator() == self.before && self.events.is_empty() && self.tracks.iter().all(same)
+    }
+
+    /// Whether a cluster has something else than the current release, and nothing concerns itself with that.
+    pub(super) fn is_behind(&self, cluster: &ClusterName, current: ReleaseNumber) -> bool {
+        self.coordinator().is_behind(cluster, current, &self.states())
+    }
+
+    /// Brings a cluster to the current release by itself.
+    pub(super) fn catch_up(&mut self, cluster: ClusterName, rollout: Rollout) {
+        let (state, events) = self.coordinator().catch_up(cluster, rollout);
+        self.take(state, events);
+    }
+
+    /// Takes the tracks away from clusters that the environment does not have any more; rollouts go on without them.
+    pub fn follow_targets(&mut self) {
+        if self.targets.is_empty() {
+            return;
+        }
+        let targets = self.targets.clone();
+        let gone = |cluster: &ClusterName| !targets.iter().any(|target| target.cluster == *cluster);
+        for track in self.tracks.values_mut().filter(|track| gone(&track.value.state.track.cluster)) {
+            let TrackKey { component, cluster } = &track.value.state.track;
+            self.place.value.former.entry(cluster.clone()).or_default().insert(component.component.clone());
+            apply(&mut track.value.state, &[Command::Detach { mode: Detach::Delete }], self.now);
+        }
+        let (state, events) = self.coordinator().without_clusters(gone);
+        if state != *self.coordinator() {
+            self.take(state, events);
+        }
     }
 
     /// Says how many instances of a component there shall be, for tracks that do not exist yet.
@@ -197,8 +269,9 @@ impl RolloutView {
         // Each round may make the next one possible; the number of rounds is bounded by the phases of a rollout, and what
         // is left is done the next time.
         for _ in 0..8 {
-            let states = self.tracks.iter().map(|(key, it)| (key.clone(), it.value.state.clone())).collect();
-            let decided = coordinate(self.coordinator(), &states);
+            let states = self.states();
+            let decided = coordinate(self.coordinator(), &states, self.now);
+            self.wake_at = decided.wake_at;
             let quiet = decided.state == *self.coordinator() && decided.commands.is_empty();
             let mut applied = false;
             for (key, command) in decided.commands {
@@ -271,7 +344,14 @@ impl RolloutView {
         if !any {
             return Ok(Vec::new());
         }
+        if self.place.value.former != self.former_before {
+            changes.update(&self.place)?;
+        }
         changes.expect(self.rollout.unchanged());
+        changes.expect(self.place.unchanged());
+        if let Some(env) = &self.env {
+            changes.expect(env.unchanged());
+        }
         for track in self.tracks.values().filter(|track| track.exists()) {
             changes.expect(track.unchanged());
         }

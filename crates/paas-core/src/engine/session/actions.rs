@@ -52,9 +52,9 @@ impl Session {
         /// Deletes an environment that is empty.
         delete_env(env: &EnvRef) -> () = DeleteEnv { env: env.clone() };
         /// Shows an environment.
-        get_env(env: &EnvRef) -> Versioned<Environment> = GetEnv { env: env.clone() };
+        get_env(env: &EnvRef) -> Versioned<EnvInfo> = GetEnv { env: env.clone() };
         /// Lists the environments of an organisation that the actor may see.
-        list_envs(org: &OrgName, page: PageOptions) -> ListPage<Versioned<Environment>> =
+        list_envs(org: &OrgName, page: PageOptions) -> ListPage<Versioned<EnvInfo>> =
             ListEnvs { org: org.clone(), page };
 
         /// Makes an application.
@@ -76,7 +76,11 @@ impl Session {
             -> Versioned<ClusterView> =
             UpdateCluster { cluster: cluster.clone(), change, credentials, unreachable: false };
         /// Removes a cluster that no environment targets.
-        remove_cluster(cluster: &ClusterName) -> () = RemoveCluster { cluster: cluster.clone() };
+        remove_cluster(cluster: &ClusterName) -> () =
+            RemoveCluster { cluster: cluster.clone(), force: false };
+        /// Shows what stands in the way of removing a cluster.
+        preview_remove_cluster(cluster: &ClusterName) -> ClusterRemoval =
+            PreviewRemoveCluster { cluster: cluster.clone() };
         /// Shows a cluster, and asks it how it is.
         get_cluster(cluster: &ClusterName) -> Versioned<ClusterView> = GetCluster { cluster: cluster.clone() };
         /// Lists the clusters that the actor may see.

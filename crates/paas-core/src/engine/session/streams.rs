@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::stream::{self, Stream, StreamExt as _};
 use schemars::JsonSchema;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Session;
 use crate::action::{GetRun, ReadEvents, ReadLogs, UseExec};
+use crate::engine::outages::is_outage;
 use crate::engine::{Collections, EventRecord, Record as _, Services, Stored};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Environment;
@@ -72,12 +74,14 @@ impl Session {
         let mut missing = None;
         for (track, ports) in tracks(&self.services, at, component).await? {
             let Some(logs) = &ports.logs else { continue };
-            match logs.logs(&track, &bounded).await {
+            match within(&track, logs.logs(&track, &bounded)).await {
                 Ok(lines) => sources.push(lines),
                 // An instance is on one of the clusters only.
                 Err(error) if error.kind() == ErrorKind::NotFound && bounded.instance.is_some() => {
                     missing = Some(error);
                 }
+                // What the other clusters print is worth more than nothing.
+                Err(error) if is_outage(&error) => missing = Some(error),
                 Err(error) => return Err(error),
             }
         }
@@ -111,8 +115,10 @@ impl Session {
         let mut last = None;
         for (track, ports) in tracks(&self.services, at, component).await? {
             let Some(exec) = &ports.exec else { continue };
-            match exec.exec(&ExecTarget::Instance(track, instance.clone()), &options).await {
-                Err(error) if error.kind() == ErrorKind::NotFound => last = Some(error),
+            let target = ExecTarget::Instance(track.clone(), instance.clone());
+            match within(&track, exec.exec(&target, &options)).await {
+                // Another cluster may have an instance.
+                Err(error) if error.kind() == ErrorKind::NotFound || is_outage(&error) => last = Some(error),
                 other => return other,
             }
         }
@@ -132,6 +138,17 @@ impl Session {
         let exec = exec.ok_or_else(|| unsupported(at, &component))?;
         exec.exec(&ExecTarget::Run(id.clone()), &options).await
     }
+}
+
+/// How long a cluster may take to begin to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+async fn within<T>(track: &TrackKey, call: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::Timeout, "reach a cluster")
+            .with_context("cluster", &track.cluster)
+            .with_context("seconds", PATIENCE.as_secs()))
+    })
 }
 
 fn unsupported(at: &AppEnv, component: &ComponentName) -> Error {

@@ -1,31 +1,24 @@
-//! Composing a status. Runtimes and routers are asked once for each track, all at once, each with a time limit.
+//! Composing a status.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
-use futures::stream::{self, StreamExt as _};
-
+use super::clusters::Clusters;
+use super::words::{behind, conditions, explain, told_of};
 use super::{
-    AppState, AppStatus, ComponentStatus, InstanceStatus, RolloutStatus, RouteStatus, TrackStatus,
-    VersionStatus,
+    AppState, AppStatus, ClusterStatus, ComponentStatus, InstanceStatus, RolloutStatus, RouteStatus,
+    TrackStatus, VersionStatus,
 };
 use crate::action::ReleaseSummary;
 use crate::engine::{
-    AppEnvRecord, AppRecord, RolloutRecord, RoutesRecord, ScaleRecord, Services, Stored, Subject, TrackRecord,
+    AppEnvRecord, AppRecord, Outage, RolloutRecord, RoutesRecord, ScaleRecord, Services, Stored, TrackRecord,
 };
 use crate::error::{Error, Result};
 use crate::model::{
     AppSpec, Component, ComponentKind, Environment, Release, ReleaseNumber, ReleaseState, RevisionId,
 };
 use crate::name::{AppEnv, ClusterName, ComponentName, TrackKey};
-use crate::port::{InstancePhase, RouteBinding, ServiceObservation, SetObservation, TrackObservation};
+use crate::port::{InstancePhase, SetObservation};
 use crate::release::{Coordinator, Hold, Phase, Rollout, RolloutPhase, TrackState};
-
-/// How long a cluster may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How many questions are asked at once.
-const CONCURRENCY: usize = 16;
 
 impl Services {
     /// How an application is in an environment.
@@ -43,7 +36,8 @@ impl Services {
             return Ok(empty(AppEnvRecord::new(at.clone()), revision));
         };
         let documents = Documents::load(self, env, place).await?;
-        let clusters = Clusters::observe(self, &documents).await;
+        let targets = documents.env.targets.iter().map(|target| &target.cluster);
+        let clusters = Clusters::observe(self, at, documents.track_keys(), targets).await?;
         Ok(documents.compose(self, &clusters, revision))
     }
 }
@@ -56,6 +50,7 @@ fn empty(place: AppEnvRecord, revision: crate::port::Revision) -> AppStatus {
         current: None,
         rollout: None,
         components: Vec::new(),
+        clusters: Vec::new(),
         routes: Vec::new(),
         config: place.config,
         revision,
@@ -165,7 +160,9 @@ impl Documents {
             self.components().into_iter().map(|(name, kind)| self.component(clusters, name, kind)).collect();
         let rollout = self.rollout_status();
         let mut reasons = Vec::new();
+        let clusters_status = self.clusters(services, clusters, &components);
         let state = self.judge(&components, rollout.as_ref(), &mut reasons);
+        reasons.extend(clusters_status.iter().flat_map(told_of));
         reasons.extend(conditions(services, &self.place.at));
         let routes = self.routes.iter().map(|route| RouteStatus {
             route: route.clone(),
@@ -179,9 +176,45 @@ impl Documents {
             current: self.current.as_ref().map(|release| ReleaseSummary::of(release, self.place.current)),
             rollout,
             components,
+            clusters: clusters_status,
             config: self.place.config,
             revision,
         }
+    }
+
+    /// Each cluster's part, those included that the application is leaving.
+    fn clusters(
+        &self,
+        services: &Services,
+        seen: &Clusters,
+        components: &[ComponentStatus],
+    ) -> Vec<ClusterStatus> {
+        let mut names: Vec<&ClusterName> = self.env.targets.iter().map(|target| &target.cluster).collect();
+        let targets = names.len();
+        for cluster in self.tracks.keys().map(|track| &track.cluster) {
+            if !names.contains(&cluster) {
+                names.push(cluster);
+            }
+        }
+        let of = |(index, cluster): (usize, &ClusterName)| {
+            let here = || self.tracks.values().filter(|state| state.track.cluster == *cluster);
+            let since = here().filter_map(|state| state.away).min();
+            let away = services.outages().of(cluster, services.now());
+            let stale = |component: &&ComponentStatus| {
+                component.tracks.iter().any(|it| it.cluster == *cluster && it.unreachable.is_some())
+            };
+            ClusterStatus {
+                cluster: cluster.clone(),
+                region: seen.region(cluster),
+                release: here().filter_map(|state| state.stable.as_ref()).map(|it| it.release).min(),
+                // What is stored knows longer than what was noted since the server's start.
+                away: away.map(|away| Outage { since: since.unwrap_or(away.since).min(away.since), ..away }),
+                stale: components.iter().filter(stale).map(|component| component.name.clone()).collect(),
+                behind: self.rollouts.behind.get(cluster).map(behind),
+                leaving: index >= targets,
+            }
+        };
+        names.into_iter().enumerate().map(of).collect()
     }
 
     fn rollout_status(&self) -> Option<RolloutStatus> {
@@ -255,7 +288,7 @@ impl Documents {
     fn track(&self, clusters: &Clusters, key: &TrackKey) -> TrackStatus {
         let state = self.tracks.get(key);
         let name = &key.component.component;
-        let seen = clusters.tracks.get(key);
+        let seen = clusters.track(key);
         let mut versions: BTreeMap<RevisionId, VersionStatus> = BTreeMap::new();
         let version = |revision: &RevisionId| VersionStatus {
             revision: revision.clone(),
@@ -282,7 +315,7 @@ impl Documents {
                 }
             }
             Some(Err(error)) => unreachable = Some(error.clone()),
-            None => unreachable = Some(format!("there is no cluster {}", key.cluster)),
+            None => unreachable = Some(format!("cluster {} is not open", key.cluster)),
         }
         let step = state.and_then(|state| match (state.phase, &state.rollout) {
             (Phase::Step { index, .. }, Some(rollout)) => Some((index + 1, rollout.plan.steps.len())),
@@ -291,6 +324,8 @@ impl Documents {
         let mut holds: Vec<String> =
             state.into_iter().flat_map(|state| &state.holds).map(ToString::to_string).collect();
         holds.extend(state.and_then(|state| awaited(state, &versions, &instances)));
+        let away = state.and_then(|state| state.away);
+        holds.extend(away.map(|since| format!("waits for cluster {}, away since {since}", key.cluster)));
         TrackStatus {
             cluster: key.cluster.clone(),
             phase: state.map_or_else(|| "Idle".to_owned(), |state| state.phase.to_string()),
@@ -342,7 +377,8 @@ impl Documents {
         if rollout.is_some_and(|rollout| rollout.state == "running" || rollout.state == "aborting") {
             return AppState::Releasing;
         }
-        if tracks().any(|track| track.unreachable.is_some()) {
+        // As long as one cluster can be seen, it says how the application is; what is not seen is not ready.
+        if tracks().next().is_some() && tracks().all(|track| track.unreachable.is_some()) {
             return AppState::Unknown;
         }
         let services: Vec<&ComponentStatus> =
@@ -360,64 +396,6 @@ impl Documents {
             return AppState::Degraded;
         }
         AppState::Running
-    }
-}
-
-/// What the reconcilers cannot do at present, and since when; what is shown may be old because of it.
-fn conditions(services: &Services, at: &AppEnv) -> Vec<String> {
-    let known = services.conditions().of(at);
-    let told = known.into_iter().map(|(subject, condition)| {
-        let what = match subject {
-            Subject::App(_) => String::new(),
-            Subject::Track(track) => format!("{} on {}: ", track.component.component, track.cluster),
-        };
-        let stale = if condition.stale { "; what is shown may be out of date" } else { "" };
-        format!("{what}{} (since {}){stale}", condition.message.replace('\n', " "), condition.since)
-    });
-    told.collect()
-}
-
-/// Says why an application is not simply running.
-fn explain(components: &[ComponentStatus], rollout: Option<&RolloutStatus>, reasons: &mut Vec<String>) {
-    if let Some(rollout) = rollout {
-        let number = rollout.release;
-        match (rollout.state.as_str(), &rollout.reason) {
-            ("running", _) if rollout.paused => reasons.push(format!("release {number} is paused")),
-            ("running", _) => reasons.push(format!("release {number} is under way")),
-            ("aborting", Some(reason)) => {
-                reasons.push(format!("release {number} is being aborted: {reason}"));
-            }
-            (_, Some(reason)) => reasons.push(format!("release {number} was aborted: {reason}")),
-            _ => {}
-        }
-    }
-    for component in components {
-        if component.offline {
-            reasons.push(format!("{} was taken offline", component.name));
-            continue;
-        }
-        if component.ready < component.desired {
-            reasons.push(format!(
-                "{} has {} of {} instances ready",
-                component.name, component.ready, component.desired
-            ));
-        }
-        for track in &component.tracks {
-            if let Some(why) = &track.unreachable {
-                reasons.push(format!("{} on {} cannot be seen: {why}", component.name, track.cluster));
-            }
-            for hold in &track.holds {
-                reasons.push(format!("{} on {}: {hold}", component.name, track.cluster));
-            }
-            for instance in &track.instances {
-                if let Some(failure) = &instance.failure {
-                    let reason = format!("{} {}: {}", component.name, instance.id, failure.message);
-                    if !reasons.contains(&reason) {
-                        reasons.push(reason);
-                    }
-                }
-            }
-        }
     }
 }
 
@@ -439,60 +417,4 @@ fn count(set: &SetObservation, wanted: impl Fn(InstancePhase) -> bool) -> u32 {
     let alive = |phase| phase != InstancePhase::Draining;
     let count = set.instances.iter().filter(|it| alive(it.phase) && wanted(it.phase)).count();
     u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-type Seen = Result<(TrackObservation, Option<ServiceObservation>), String>;
-
-/// What the clusters show.
-struct Clusters {
-    tracks: BTreeMap<TrackKey, Seen>,
-    routes: BTreeMap<ClusterName, Vec<RouteBinding>>,
-}
-
-impl Clusters {
-    async fn observe(services: &Services, documents: &Documents) -> Self {
-        let tracks = stream::iter(documents.track_keys())
-            .map(|key| async move { (observe(services, &key).await, key) })
-            .buffer_unordered(CONCURRENCY)
-            .filter_map(|(seen, key)| async move { seen.map(|seen| (key, seen)) })
-            .collect()
-            .await;
-        let mut routes = BTreeMap::new();
-        let clusters = services.clusters();
-        for target in &documents.env.targets {
-            let Some(ports) = clusters.get(&target.cluster) else { continue };
-            let asked =
-                tokio::time::timeout(PATIENCE, ports.router.observe_routes(&documents.place.at)).await;
-            if let Ok(Ok(bindings)) = asked {
-                routes.insert(target.cluster.clone(), bindings);
-            }
-        }
-        Self { tracks, routes }
-    }
-
-    fn addresses(&self, services: &Services, name: &crate::name::RouteName) -> BTreeMap<ClusterName, String> {
-        let mut addresses = BTreeMap::new();
-        let clusters = services.clusters();
-        for (cluster, bindings) in &self.routes {
-            let binding = bindings.iter().find(|binding| binding.name == *name);
-            if let (Some(binding), Some(ports)) = (binding, clusters.get(cluster)) {
-                addresses.insert(cluster.clone(), ports.router.address(binding));
-            }
-        }
-        addresses
-    }
-}
-
-async fn observe(services: &Services, key: &TrackKey) -> Option<Seen> {
-    let ports = services.clusters().get(&key.cluster)?.clone();
-    let asked = async {
-        let observation = ports.runtime.observe(key).await?;
-        let service = ports.router.observe_service(key).await?;
-        Ok::<_, Error>((observation, service))
-    };
-    Some(match tokio::time::timeout(PATIENCE, asked).await {
-        Ok(Ok(seen)) => Ok(seen),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
-    })
 }

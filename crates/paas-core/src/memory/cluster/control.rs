@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{ClusterSnapshot, Ending, SimulatedCluster};
-use crate::port::{InstanceId, LogStream, SetKey};
+use crate::name::EnvRef;
+use crate::port::{Drift, InstanceId, LogStream, SetKey};
 
 impl SimulatedCluster {
     /// Allows so many instances in all; what goes beyond is refused and named on the set. `None` ends the bound.
@@ -46,6 +47,11 @@ impl SimulatedCluster {
                 state.forget(&key, &id);
             }
         });
+    }
+
+    /// Changes something of an environment's space, as somebody else may: it is found and restored.
+    pub fn damage_space(&self, env: &EnvRef, drift: Drift) {
+        self.inner.with(|state| state.spaces.entry(env.clone()).or_default().push(drift));
     }
 
     /// Ends the process of an instance. Returns whether it had one.

@@ -109,8 +109,12 @@ impl State {
             if set.removed {
                 set.removed = false;
                 set.desired = spec.count;
+                if spec.count > 0 {
+                    self.put_objects(&spec.key, &spec.template);
+                }
             }
         } else {
+            self.use_space(&spec.key.track.component.at.env_ref());
             for volume in &spec.template.volumes {
                 self.volumes.insert((spec.key.track.clone(), volume.name.clone()));
             }
@@ -122,6 +126,9 @@ impl State {
                 failure: None,
             };
             self.sets.insert(spec.key.clone(), set);
+            if spec.count > 0 {
+                self.put_objects(&spec.key, &spec.template);
+            }
             self.changed(&spec.key.track);
         }
         self.settle(&spec.key);
@@ -135,7 +142,11 @@ impl State {
             return Err(Error::new(ErrorKind::NotFound, OPERATION).with_context("set", key));
         };
         if set.desired != count {
+            let raised = (set.desired == 0).then(|| set.template.clone());
             set.desired = count;
+            if let Some(template) = raised {
+                self.put_objects(key, &template);
+            }
             self.changed(&key.track);
             self.settle(key);
         }
@@ -147,6 +158,7 @@ impl State {
         if let Some(set) = self.sets.get_mut(key) {
             set.removed = true;
             set.desired = 0;
+            self.prune_objects(key);
             self.settle(key);
         }
         Ok(())
@@ -460,7 +472,11 @@ impl State {
     }
 
     fn image_of(&self, key: &SetKey) -> Option<Image> {
-        self.sets.get(key).and_then(|set| self.images.behavior(&set.template.digest))
+        let template = &self.sets.get(key)?.template;
+        if template.manifests.is_empty() {
+            return self.images.behavior(&template.digest);
+        }
+        self.behavior_of(&template.manifests)
     }
 
     fn instance_after(&mut self, set: &SetKey, id: &InstanceId, life: u64, after: Duration, what: Stage) {

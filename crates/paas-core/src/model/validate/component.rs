@@ -1,7 +1,7 @@
 //! Rules of one component.
 
 use super::text::{absolute_path, is_setting, is_user, is_variable, mount_path};
-use super::{Checker, probe, strategy};
+use super::{Checker, manifest, probe, strategy};
 use crate::error::Fault;
 use crate::model::{
     Component, ComponentKind, EnvVar, FileMount, FileSource, Resources, RestartPolicy, Validate, ValueSource,
@@ -21,6 +21,10 @@ const DAY: u64 = 86_400;
 impl Validate for Component {
     fn faults(&self, path: &str, faults: &mut Vec<Fault>) {
         let mut check = Checker::new(path, faults);
+        manifest::manifests(&mut check, self);
+        if self.kind == ComponentKind::Manifests {
+            return;
+        }
         image(&mut check.field("image"), &self.image);
         command(&mut check.field("command"), self.command.as_deref(), true);
         command(&mut check.field("args"), self.args.as_deref(), false);
@@ -60,7 +64,7 @@ impl Component {
             ComponentKind::Service => check.require(!self.ports.is_empty(), || {
                 "a service needs a port; add one, or make the component a worker".to_owned()
             }),
-            ComponentKind::Worker => {}
+            ComponentKind::Worker | ComponentKind::Manifests => {}
             ComponentKind::Job => {
                 check.require(self.ports.is_empty(), || "a job has no ports; remove them".to_owned());
             }
@@ -129,7 +133,7 @@ impl Component {
 
     fn check_restart(&self, check: &mut Checker<'_>) {
         let allowed: &[RestartPolicy] = match self.kind {
-            ComponentKind::Service | ComponentKind::Worker => {
+            ComponentKind::Service | ComponentKind::Worker | ComponentKind::Manifests => {
                 &[RestartPolicy::Always, RestartPolicy::OnFailure]
             }
             ComponentKind::Job => &[RestartPolicy::OnFailure, RestartPolicy::Never],

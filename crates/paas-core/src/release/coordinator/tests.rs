@@ -1,16 +1,15 @@
 //! The coordinator over tracks whose machine is skipped: their states are set to what the machine would answer.
 
-use std::collections::BTreeMap;
-
-use jiff::Timestamp;
+mod clusters;
 
 use super::*;
 use crate::model::{RevisionId, StrategySpec};
-use crate::release::{CommitMode, Hold, Phase, RollbackJump, Strategy, StrategyContext, TrackState};
+use crate::release::{CommitMode, Hold, Phase, RollbackJump, Strategy, StrategyContext};
 
 struct App {
     coordinator: Coordinator,
     tracks: BTreeMap<TrackKey, TrackState>,
+    now: Timestamp,
 }
 
 fn key(component: &str) -> TrackKey {
@@ -42,23 +41,26 @@ impl App {
     fn with(rollout: Rollout) -> Self {
         let (coordinator, _) =
             Coordinator::default().submit(rollout, OnRunning::Reject).expect("nothing runs");
-        Self { coordinator, tracks: BTreeMap::new() }
+        Self { coordinator, tracks: BTreeMap::new(), now: Timestamp::UNIX_EPOCH }
     }
 
     /// Coordinates until no command is missing.
     fn settle(&mut self) {
         for _ in 0..20 {
-            let next = coordinate(&self.coordinator, &self.tracks);
+            let next = coordinate(&self.coordinator, &self.tracks, self.now);
             self.coordinator = next.state;
             if next.commands.is_empty() {
                 return;
             }
             for (key, command) in next.commands {
                 let state = self.tracks.entry(key.clone()).or_insert_with(|| TrackState::new(key, 1));
-                *state = state.apply(&command, Timestamp::UNIX_EPOCH).expect("an acceptable command").0;
+                *state = state.apply(&command, self.now).expect("an acceptable command").0;
             }
         }
-        panic!("the coordinator asks for ever: {:?}", coordinate(&self.coordinator, &self.tracks).commands);
+        panic!(
+            "the coordinator asks for ever: {:?}",
+            coordinate(&self.coordinator, &self.tracks, self.now).commands
+        );
     }
 
     fn of(&mut self, component: &str) -> &mut TrackState {
@@ -168,7 +170,7 @@ fn a_second_release_is_refused_queued_or_takes_the_place_as_the_policy_says() {
     assert!(matches!(refused, Err(RolloutRefused::UnderWay { .. })));
 
     let (queued, _) = app.coordinator.submit(rollout(2, false), OnRunning::Queue).expect("queued");
-    let mut waiting = App { coordinator: queued, tracks: app.tracks.clone() };
+    let mut waiting = App { coordinator: queued, tracks: app.tracks.clone(), now: app.now };
     waiting.settle();
     waiting.commit("api");
     waiting.settle();

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
-use paas_core::model::{OnRunning, Target};
+use paas_core::model::{ClusterOrder, OnClusterFailure, OnRunning, Target};
 use paas_core::{AppName, ClusterName, ComponentName, EnvName, OrgName};
 
 use crate::cli::duration::Span;
@@ -59,6 +59,12 @@ pub enum EnvCommand {
         /// What a new release does to one that is under way
         #[arg(long, value_enum, default_value = "reject")]
         on_running: OnRunningArg,
+        /// How the clusters follow each other in a release
+        #[arg(long, value_enum, default_value = "all-at-once")]
+        cluster_order: ClusterOrderArg,
+        /// What a cluster on which a release fails means for the others
+        #[arg(long, value_enum, default_value = "back")]
+        on_cluster_failure: OnClusterFailureArg,
     },
     /// Look at one
     Show {
@@ -69,12 +75,18 @@ pub enum EnvCommand {
     Update {
         /// The name
         name: EnvName,
-        /// The clusters from now on
+        /// The clusters from now on: applications begin on those that are new and leave those not named
         #[arg(long, value_name = "CLUSTER[:MIN-MAX]")]
         cluster: Vec<ClusterArg>,
         /// What a new release does to one that is under way
         #[arg(long, value_enum)]
         on_running: Option<OnRunningArg>,
+        /// How the clusters follow each other in a release
+        #[arg(long, value_enum)]
+        cluster_order: Option<ClusterOrderArg>,
+        /// What a cluster on which a release fails means for the others
+        #[arg(long, value_enum)]
+        on_cluster_failure: Option<OnClusterFailureArg>,
     },
     /// Delete one; it must be empty
     Delete {
@@ -121,6 +133,42 @@ impl From<OnRunningArg> for OnRunning {
             OnRunningArg::Reject => Self::Reject,
             OnRunningArg::Queue => Self::Queue,
             OnRunningArg::Supersede => Self::Supersede,
+        }
+    }
+}
+
+/// How the clusters follow each other in a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ClusterOrderArg {
+    /// All begin at once
+    AllAtOnce,
+    /// One after the other, in their order, up to the first failure
+    OneByOne,
+}
+
+impl From<ClusterOrderArg> for ClusterOrder {
+    fn from(value: ClusterOrderArg) -> Self {
+        match value {
+            ClusterOrderArg::AllAtOnce => Self::AllAtOnce,
+            ClusterOrderArg::OneByOne => Self::OneByOne,
+        }
+    }
+}
+
+/// What a cluster on which a release fails means for the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnClusterFailureArg {
+    /// All go back, those that have it too
+    Back,
+    /// Those that have it keep it
+    Keep,
+}
+
+impl From<OnClusterFailureArg> for OnClusterFailure {
+    fn from(value: OnClusterFailureArg) -> Self {
+        match value {
+            OnClusterFailureArg::Back => Self::Back,
+            OnClusterFailureArg::Keep => Self::Keep,
         }
     }
 }

@@ -7,6 +7,7 @@ use clap::Subcommand;
 use paas_core::ClusterName;
 
 use super::settings::SettingArg;
+use crate::cli::duration::Span;
 
 /// `NAMESPACE/NAME`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,40 @@ impl FromStr for GatewayArg {
         let (namespace, name) = text.split_once('/').ok_or("write NAMESPACE/NAME")?;
         Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
     }
+}
+
+/// `paas node`
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// All of a cluster
+    List {
+        /// The cluster
+        cluster: ClusterName,
+    },
+    /// Keep new instances away from one; what runs there goes on
+    Cordon {
+        /// The cluster
+        cluster: ClusterName,
+        /// The machine
+        node: String,
+    },
+    /// Let new instances come to one again
+    Uncordon {
+        /// The cluster
+        cluster: ClusterName,
+        /// The machine
+        node: String,
+    },
+    /// Cordon one, and let the platform's instances leave it as their budgets of disruption allow
+    Drain {
+        /// The cluster
+        cluster: ClusterName,
+        /// The machine
+        node: String,
+        /// How long to wait for them to go, at most 15m
+        #[arg(long, default_value = "5m", value_name = "SPAN")]
+        timeout: Span,
+    },
 }
 
 /// `paas cluster`
@@ -76,10 +111,13 @@ pub enum ClusterCommand {
         #[arg(long)]
         unreachable: bool,
     },
-    /// Remove one that no environment targets
+    /// Remove one that no environment targets and on which nothing is left
     Remove {
         /// The name
         name: ClusterName,
+        /// It never comes back: forget what is left there, which stays on it
+        #[arg(long)]
+        force: bool,
         /// Do not ask
         #[arg(long, short = 'y')]
         yes: bool,

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use paas_core::model::Keep;
 use paas_core::{AppName, ComponentName};
 
+use super::app::{ClusterOrderArg, OnClusterFailureArg};
 use crate::cli::duration::Span;
 
 /// An application.
@@ -44,9 +45,18 @@ pub struct WaitArgs {
 pub struct DeployArgs {
     /// The application
     pub app: AppName,
-    /// The specification, in YAML or JSON; `-` for the standard input
+    /// A specification, Compose file or objects of Kubernetes; or `-`
+    ///
+    /// In YAML or JSON; which of them it is, is told by the content. A folder holds objects of Kubernetes; `-` is the standard
+    /// input.
     #[arg(long, short = 'f', value_name = "FILE", group = "change")]
     pub file: Option<PathBuf>,
+    /// An active profile of a Compose file; may be repeated
+    #[arg(long, value_name = "NAME", requires = "file")]
+    pub profile: Vec<String>,
+    /// The component that objects of Kubernetes become
+    #[arg(long, value_name = "NAME", default_value = "objects", requires = "file")]
+    pub component: ComponentName,
     /// A new image for a component; may be repeated
     #[arg(long, short = 'i', value_name = "COMPONENT=IMAGE", group = "change")]
     pub image: Vec<ImageArg>,
@@ -59,6 +69,12 @@ pub struct DeployArgs {
     /// Only if this is still the current release
     #[arg(long, value_name = "NUMBER")]
     pub expected: Option<u64>,
+    /// How the clusters follow each other, this time
+    #[arg(long, value_enum)]
+    pub cluster_order: Option<ClusterOrderArg>,
+    /// What a cluster on which it fails means for the others, this time
+    #[arg(long, value_enum)]
+    pub on_cluster_failure: Option<OnClusterFailureArg>,
     /// A remark for the history
     #[arg(long, default_value = "", hide_default_value = true)]
     pub note: String,

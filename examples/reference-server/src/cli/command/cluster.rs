@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use paas_core::action::{ClusterState, ClusterView, Versioned};
+use paas_core::action::{ClusterRemoval, ClusterState, ClusterView, Versioned};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
@@ -80,14 +80,30 @@ pub async fn run(session: &Session, command: ClusterCommand) -> Result<(), Failu
                 table(output, std::slice::from_ref(cluster)) + &told(output, &cluster.value)
             })
         }
-        ClusterCommand::Remove { name, yes } => {
+        ClusterCommand::Remove { name, force, yes } => {
+            let path = format!("/clusters/{name}");
+            if force {
+                let removal: ClusterRemoval = client.get(&format!("{path}/removal")).await?;
+                eprint!("{}", left_behind(output, &removal));
+            }
             if !yes {
                 consent(&format!("Remove the cluster {name} from the platform?"))?;
             }
-            let () = client.change(Method::DELETE, &format!("/clusters/{name}"), None::<&()>).await?;
+            let path = if force { format!("{path}?force=true") } else { path };
+            let () = client.change(Method::DELETE, &path, None::<&()>).await?;
             output.say(&format!("cluster {name} was removed"))
         }
     }
+}
+
+/// What stays on a cluster that is removed by force.
+fn left_behind(output: Output, removal: &ClusterRemoval) -> String {
+    let mut text = String::new();
+    for at in removal.leaving.iter().chain(&removal.deleted) {
+        let line = format!("{at} stays on {}, with its instances and volumes", removal.cluster);
+        text.push_str(&format!("{}\n", output.paint(&line, Tone::Warn)));
+    }
+    text
 }
 
 fn read(file: &Path) -> Result<String, Failure> {

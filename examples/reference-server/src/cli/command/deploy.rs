@@ -5,11 +5,14 @@ use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt as _;
 use paas_core::AppEnv;
-use paas_core::action::{Deploy, DeployChange, NewApp, ReleaseStarted, Versioned};
+use paas_core::action::{ConfigWritten, Deploy, DeployChange, NewApp, ReleaseStarted, Versioned};
 use paas_core::engine::{AppRecord, Outcome, Progress};
 use paas_core::model::{Release, ReleaseNumber, ReleaseState};
+use paas_sources::kubernetes::FoundSecret;
 use reqwest::Method;
 
 use super::{Session, in_app, in_org};
@@ -17,13 +20,22 @@ use crate::cli::args::{DeployArgs, WaitArgs};
 use crate::cli::client::Client;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::live::Live;
-use crate::cli::{image, spec, stream};
+use crate::cli::source::{self, Reading};
+use crate::cli::{image, stream};
+use crate::rest::change::NewSecret;
 use crate::rest::problem::Problem;
 
 pub async fn run(session: &Session, args: DeployArgs) -> Result<(), Failure> {
     let at = session.context.app(&args.app)?;
+    let mut secrets = Vec::new();
     let change = if let Some(file) = &args.file {
-        DeployChange::Spec(spec::read(file)?)
+        let reading = Reading { file, profiles: &args.profile, component: &args.component };
+        let read = source::read(&reading)?;
+        for note in &read.notes {
+            eprintln!("note: {note}");
+        }
+        secrets = read.secrets;
+        DeployChange::Spec(read.spec)
     } else if args.current {
         DeployChange::Current
     } else {
@@ -36,18 +48,37 @@ pub async fn run(session: &Session, args: DeployArgs) -> Result<(), Failure> {
         }
         DeployChange::Images(images)
     };
-    let deploy =
-        Deploy { note: args.note, expected: args.expected.map(ReleaseNumber), ..Deploy::new(change) };
+    let deploy = Deploy {
+        cluster_order: args.cluster_order.map(Into::into),
+        on_cluster_failure: args.on_cluster_failure.map(Into::into),
+        note: args.note,
+        expected: args.expected.map(ReleaseNumber),
+        ..Deploy::new(change)
+    };
     let client = session.client()?;
-    match release(session, &client, &at, &deploy, &args.wait).await {
+    let started = async || {
+        keep(&client, &at, &secrets).await?;
+        release(session, &client, &at, &deploy, &args.wait).await
+    };
+    match started().await {
         Err(failure) if args.create && failure.is_not_found() => {
-            let new = NewApp::new(args.app);
+            let new = NewApp::new(args.app.clone());
             let _: Versioned<AppRecord> =
                 client.change(Method::POST, &in_org(&at.org, "/apps"), Some(&new)).await?;
-            release(session, &client, &at, &deploy, &args.wait).await
+            started().await
         }
         other => other,
     }
+}
+
+/// Sets the secrets whose values were found in objects, so that the release can name them.
+async fn keep(client: &Client, at: &AppEnv, secrets: &[FoundSecret]) -> Result<(), Failure> {
+    for secret in secrets {
+        let value = NewSecret::Base64(STANDARD.encode(&secret.value));
+        let path = in_app(at, &format!("/secrets/{}", secret.name));
+        let _: ConfigWritten = client.change(Method::PUT, &path, Some(&value)).await?;
+    }
+    Ok(())
 }
 
 /// Makes a release and, if that was asked for, follows it.

@@ -21,6 +21,9 @@ pub async fn run(session: &Session, args: ScaleArgs) -> Result<(), Failure> {
     for count in &args.counts {
         let path = in_app(&at, &format!("/components/{}/scale", count.component));
         let one: Scaled = client.change(Method::PUT, &path, Some(&Scale { count: count.count })).await?;
+        for note in &one.notes {
+            eprintln!("note: {note}");
+        }
         scaled.push(one);
     }
     output.show(&scaled, |scaled| {

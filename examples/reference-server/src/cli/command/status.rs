@@ -147,14 +147,12 @@ fn details(output: Output, status: &AppStatus) -> String {
         text.push('\n');
         text.push_str(&output.table(&["COMPONENT", "READY", "VERSIONS", ""], rows.collect()));
         for track in status.components.iter().flat_map(|component| &component.tracks) {
-            if let Some(why) = &track.unreachable {
-                text.push_str(&format!("cluster {} cannot be asked: {}\n", track.cluster, printable(why)));
-            }
             for hold in &track.holds {
                 text.push_str(&format!("held: {}\n", output.paint(&printable(hold), Tone::Warn)));
             }
         }
     }
+    text.push_str(&clusters(output, status));
     let instances: Vec<&InstanceStatus> = status
         .components
         .iter()
@@ -193,6 +191,30 @@ fn details(output: Output, status: &AppStatus) -> String {
         text.push_str(&output.table(&["ROUTE", "LEADS TO", "ADDRESS"], rows.collect()));
     }
     text
+}
+
+/// Each cluster, if there are several or one of them cannot be reached.
+fn clusters(output: Output, status: &AppStatus) -> String {
+    if status.clusters.len() < 2 && status.clusters.iter().all(|cluster| cluster.away.is_none()) {
+        return String::new();
+    }
+    let now = Timestamp::now();
+    let rows = status.clusters.iter().map(|cluster| {
+        let state = match &cluster.away {
+            Some(away) => Text::toned(format!("away for {}", age(away.since, now)), Tone::Bad),
+            None if cluster.leaving => Text::toned("leaving", Tone::Faint),
+            None if cluster.behind.is_some() => Text::toned("behind", Tone::Warn),
+            None => Text::toned("reached", Tone::Good),
+        };
+        let release = cluster.release.map_or_else(|| "-".to_owned(), |number| number.to_string());
+        vec![
+            (&cluster.cluster).into(),
+            cluster.region.clone().unwrap_or_default().into(),
+            release.into(),
+            state,
+        ]
+    });
+    format!("\n{}", output.table(&["CLUSTER", "REGION", "RELEASE", ""], rows.collect()))
 }
 
 fn ready(component: &ComponentStatus) -> Text {

@@ -1,17 +1,18 @@
 //! How each track of a release gets there, and back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Base, Draft};
 use crate::engine::{ScaleRecord, Services};
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::model::{
-    Component, ComponentKind, Environment, ReleaseNumber, ReleaseOrigin, StrategySpec, Target,
+    ClusterOrder, Component, ComponentKind, Environment, OnClusterFailure, Release, ReleaseNumber,
+    ReleaseOrigin, StrategySpec, Target, Template,
 };
 use crate::name::{AppEnv, ComponentName};
 use crate::release::{
-    Plan, PlanError, RollbackJump, RolloutTrack, RunOnce, Seconds, Strategy as _, StrategyContext, TakeNote,
-    TrackVersion,
+    Plan, PlanError, Recreate, RollbackJump, RolloutTrack, RunOnce, Seconds, Strategy as _, StrategyContext,
+    TakeNote, TrackVersion,
 };
 
 /// How a release proceeds where its components do not say.
@@ -32,12 +33,20 @@ pub(super) fn tracks(
     let mut tracks = Vec::new();
     let mut faults = Vec::new();
     let mut notes = Vec::new();
+    let release_wide = release_strategy(draft, &base.env);
+    let returns = matches!(draft.origin, ReleaseOrigin::Rollback { .. });
+    let way = Way { forced: draft.strategy.as_ref(), release: &release_wide, returns };
+    // Where clusters commit by themselves, the numbers come with the commit of the release.
+    let together = draft.order(&base.env) == (ClusterOrder::AllAtOnce, OnClusterFailure::Back);
     for (i, component) in draft.version.spec.components.iter().enumerate() {
         let Some(rendered) = draft.templates.get(&component.name) else { continue };
+        if component.kind == ComponentKind::Manifests {
+            faults.extend(manifests(services, at, base, &format!("components[{i}]"), &rendered.template)?);
+        }
         let now = base.current.as_ref().and_then(|current| current.components.get(&component.name));
         let changes = now.is_some_and(|now| now.revision != rendered.revision);
         for target in &base.env.targets {
-            let (plan, back) = match compile(services, draft, base, component, target) {
+            let (plan, back) = match way.compile(services, component, target) {
                 Ok(plans) => plans,
                 Err(error) => {
                     let message = format!("makes no valid plan: {error}");
@@ -48,12 +57,13 @@ pub(super) fn tracks(
             let runs = live.get(&component.name).is_some_and(|count| *count > 0);
             let note =
                 format!("{} may be interrupted for a moment: its strategy allows that", component.name);
-            if plan.may_interrupt && changes && runs && !notes.contains(&note) {
+            let interrupts = plan.may_interrupt && component.kind != ComponentKind::Manifests;
+            if interrupts && changes && runs && !notes.contains(&note) {
                 notes.push(note);
             }
             let key = at.component(component.name.clone());
             tracks.push(RolloutTrack {
-                count_on_commit: draft.counts.get(&component.name).map(|count| {
+                count_on_commit: draft.counts.get(&component.name).filter(|_| together).map(|count| {
                     ScaleRecord { component: key.clone(), count: *count, version: 0 }.on(target)
                 }),
                 track: key.on(target.cluster.clone()),
@@ -92,10 +102,20 @@ fn removal(
 ) -> Result<RolloutTrack, PlanError> {
     let callers = base.current.iter().flat_map(|current| &current.version.spec.components);
     let callers = callers.filter(|component| component.depends_on.iter().any(|it| it.component == *name));
+    removed(services, at, callers.map(|component| component.name.clone()), name, target)
+}
+
+fn removed(
+    services: &Services,
+    at: &AppEnv,
+    callers: impl Iterator<Item = ComponentName>,
+    name: &ComponentName,
+    target: &Target,
+) -> Result<RolloutTrack, PlanError> {
     let context = StrategyContext::new(shares_traffic(services, target));
     Ok(RolloutTrack {
         track: at.component(name.clone()).on(target.cluster.clone()),
-        depends_on: callers.map(|component| component.name.clone()).collect(),
+        depends_on: callers.collect(),
         to: None,
         plan: TakeNote {}.compile(&context)?,
         back: RollbackJump::default().compile(&context)?,
@@ -103,37 +123,120 @@ fn removal(
     })
 }
 
-/// Whether the cluster's router shares traffic out between revisions.
-fn shares_traffic(services: &Services, target: &Target) -> bool {
-    services.clusters().get(&target.cluster).is_some_and(|ports| ports.router.capabilities().weights)
+/// What the environment's clusters refuse of a component of manifests.
+fn manifests(
+    services: &Services,
+    at: &AppEnv,
+    base: &Base,
+    path: &str,
+    template: &Template,
+) -> Result<Vec<Fault>> {
+    let clusters = services.clusters();
+    let mut faults: Vec<Fault> = Vec::new();
+    for target in &base.env.targets {
+        // One that is away is asked when it is back: its backend checks again before it makes anything.
+        let Some(ports) = clusters.get(&target.cluster) else { continue };
+        if !ports.runtime.capabilities().manifests {
+            return Err(Error::new(ErrorKind::Unsupported, "release manifests")
+                .with_context("component", at.component(template.component.component.clone()))
+                .with_context("cluster", &target.cluster)
+                .with_source("the cluster takes no objects of Kubernetes")
+                .with_remedy("Deploy into an environment on a Kubernetes cluster, or declare components."));
+        }
+        for fault in ports.runtime.refusals(template) {
+            let fault = Fault::new(format!("{path}.{}", fault.path), fault.message);
+            if !faults.contains(&fault) {
+                faults.push(fault);
+            }
+        }
+    }
+    Ok(faults)
 }
 
-/// The way there and the way back.
-fn compile(
-    services: &Services,
-    draft: &Draft,
-    base: &Base,
-    component: &Component,
-    target: &Target,
-) -> Result<(Plan, Plan), PlanError> {
-    let traffic = shares_traffic(services, target) && component.kind == ComponentKind::Service;
-    let context = StrategyContext::new(traffic);
-    let release_wide = release_strategy(draft, &base.env);
-    let declared = component.strategy.as_ref().filter(|_| draft.strategy.is_none()).unwrap_or(&release_wide);
-    let timed = with_times(context, declared);
-    if component.kind == ComponentKind::Job {
-        return Ok((RunOnce::default().compile(&timed)?, TakeNote {}.compile(&timed)?));
+/// Whether the cluster's router shares traffic out between revisions. One that is not open now, because it cannot be reached,
+/// is taken to be like most.
+fn shares_traffic(services: &Services, target: &Target) -> bool {
+    services.clusters().get(&target.cluster).is_none_or(|ports| ports.router.capabilities().weights)
+}
+
+/// What says how a component proceeds.
+struct Way<'a> {
+    /// This time, whatever components declare.
+    forced: Option<&'a StrategySpec>,
+    /// Where the component does not say.
+    release: &'a StrategySpec,
+    /// Whether it returns to an earlier release.
+    returns: bool,
+}
+
+impl Way<'_> {
+    /// The way there and the way back.
+    fn compile(
+        &self,
+        services: &Services,
+        component: &Component,
+        target: &Target,
+    ) -> Result<(Plan, Plan), PlanError> {
+        let traffic = shares_traffic(services, target) && component.kind == ComponentKind::Service;
+        let context = StrategyContext::new(traffic);
+        let declared = self.forced.unwrap_or_else(|| component.strategy.as_ref().unwrap_or(self.release));
+        let timed = with_times(context, declared);
+        if component.kind == ComponentKind::Job {
+            return Ok((RunOnce::default().compile(&timed)?, TakeNote {}.compile(&timed)?));
+        }
+        if component.kind == ComponentKind::Manifests {
+            // The objects of two versions have the same names, so that there is one version at a time; the cluster's own
+            // controllers replace what is behind them.
+            let plan = Recreate::default().compile(&timed)?;
+            return Ok((plan.clone(), plan));
+        }
+        let back = match declared {
+            StrategySpec::Rolling { .. } => RollbackJump::default().compile(&timed)?,
+            // A strategy that may not run both versions at once may not do so on the way back either.
+            StrategySpec::Recreate { .. } => declared.compile(&context)?,
+        };
+        let plan = if self.returns { back.clone() } else { declared.compile(&context)? };
+        Ok((plan, back))
     }
-    let back = match declared {
-        StrategySpec::Rolling { .. } => RollbackJump::default().compile(&timed)?,
-        // A strategy that may not run both versions at once may not do so on the way back either.
-        StrategySpec::Recreate { .. } => declared.compile(&context)?,
+}
+
+/// Every track of a release on one cluster, to bring it there by itself. `standing` are the components that the cluster
+/// has.
+///
+/// # Errors
+/// That of a strategy which makes no valid plan.
+pub(crate) fn on_cluster(
+    services: &Services,
+    release: &Release,
+    target: &Target,
+    standing: &BTreeSet<ComponentName>,
+) -> Result<Vec<RolloutTrack>> {
+    let invalid = |error: PlanError| {
+        Error::new(ErrorKind::Internal, "plan a release on a cluster")
+            .with_context("application", &release.at)
+            .with_context("cluster", &target.cluster)
+            .with_source(error)
     };
-    let plan = match draft.origin {
-        ReleaseOrigin::Rollback { .. } => back.clone(),
-        _ => declared.compile(&context)?,
-    };
-    Ok((plan, back))
+    let way = Way { forced: None, release: &release.strategy, returns: false };
+    let mut tracks = Vec::new();
+    for component in &release.version.spec.components {
+        let Some(released) = release.components.get(&component.name) else { continue };
+        let (plan, back) = way.compile(services, component, target).map_err(invalid)?;
+        let to = TrackVersion { release: release.number, revision: released.revision.clone() };
+        tracks.push(RolloutTrack {
+            track: release.at.component(component.name.clone()).on(target.cluster.clone()),
+            depends_on: component.depends_on.iter().map(|it| it.component.clone()).collect(),
+            to: Some(to),
+            plan,
+            back,
+            count_on_commit: None,
+        });
+    }
+    for name in standing.iter().filter(|name| !release.components.contains_key(*name)) {
+        let callers = std::iter::empty();
+        tracks.push(removed(services, &release.at, callers, name, target).map_err(invalid)?);
+    }
+    Ok(tracks)
 }
 
 /// The context with the times that a strategy declares.
