@@ -1,26 +1,33 @@
-//! `cargo xtask bench`: measurements of the whole, then the benches of the parts, with the release profile.
+//! `cargo xtask bench`: measurements of the whole, then the benches of the parts, with the release profile. What is measured
+//! on a real cluster is asked for by its name.
 
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::cluster::TestClusters;
 use crate::prerequisite::{self, Need};
 use crate::sample;
 use crate::workspace::{Workspace, cargo, succeed};
 
 /// The name of what measures the whole, beside those of criterion's benches.
 const SCENARIOS: &str = "scenarios";
+/// The name of what measures on a real cluster.
+const CLUSTERS: &str = "clusters";
 
 /// Which benches.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Only benches whose name contains this: `scenarios`, or one of criterion's
+    /// Only benches whose name contains this: `scenarios`, `clusters`, or one of criterion's
     filter: Option<String>,
 }
 
 /// Runs them; criterion compares with the last run.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let filter = options.filter.as_deref();
+    if filter == Some(CLUSTERS) {
+        return clusters(workspace);
+    }
     if filter.is_none_or(|filter| SCENARIOS.contains(filter)) {
         scenarios(workspace)?;
     }
@@ -32,6 +39,18 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 
 /// The real binary with real containers.
 fn scenarios(workspace: &Workspace) -> Result<()> {
+    measure(workspace, SCENARIOS)
+}
+
+/// The real binary on a real cluster.
+fn clusters(workspace: &Workspace) -> Result<()> {
+    let clusters = TestClusters::up(workspace)?;
+    let measured = measure(workspace, CLUSTERS);
+    measured.and(clusters.down())
+}
+
+/// Builds the binary and a program that measures it, and runs them.
+fn measure(workspace: &Workspace, program: &str) -> Result<()> {
     prerequisite::ensure(&[Need::StaticLibc])?;
     let sample = sample::build(workspace)?;
     let mut build = cargo();
@@ -45,10 +64,10 @@ fn scenarios(workspace: &Workspace) -> Result<()> {
         "--package",
         "paas-benches",
     ]);
-    build.args(["--bin", "paas", "--bin", SCENARIOS]);
+    build.args(["--bin", "paas", "--bin", program]);
     succeed(&mut build).context("what is measured could not be built")?;
     let folder = workspace.target.join("release");
-    succeed(Command::new(folder.join(SCENARIOS)).arg(folder.join("paas")).arg(sample))
+    succeed(Command::new(folder.join(program)).arg(folder.join("paas")).arg(sample))
 }
 
 fn parts(workspace: &Workspace, filter: Option<&str>) -> Result<()> {

@@ -144,7 +144,7 @@ async fn what_was_sent_arrives_though_its_client_is_gone() {
     tokio::time::timeout(Duration::from_secs(10), arrived).await.unwrap();
     let answered = async {
         while gate.seen.lock().unwrap().len() < 2 {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), answered).await.unwrap();

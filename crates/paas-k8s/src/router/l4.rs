@@ -6,17 +6,32 @@ use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Api;
 use kube::api::ListParams;
-use paas_core::{AppEnv, Result};
+use paas_core::{AppEnv, Error, ErrorKind, Result};
 
 use super::places::bindings_of;
 use crate::cluster::{Shared, exactly};
 use crate::error::{failed, is_conflict, is_missing};
+use crate::runtime::ATTEMPTS;
 use crate::scheme::{component_name, keys, roles, routes_name};
 
 const OPERATION: &str = "write an application's access points";
 
 impl Shared {
+    /// Writes the services until they follow from what is declared.
     pub(super) async fn write_l4(&self, at: &AppEnv) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            if self.settle_l4(at).await? {
+                return Ok(());
+            }
+        }
+        Err(Error::new(ErrorKind::Unavailable, OPERATION)
+            .with_context("application", at)
+            .with_source("somebody else changed its access points again and again"))
+    }
+
+    /// Writes the services; true if there was nothing to write. Whoever writes looks again: what was written may follow from
+    /// declarations that somebody has changed since they were read.
+    async fn settle_l4(&self, at: &AppEnv) -> Result<bool> {
         let error = |error| failed(OPERATION, error).with_context("application", at);
         let namespace = self.namespace(&at.env_ref());
         let (maps, services): (Api<ConfigMap>, Api<Service>) = (self.api(&namespace), self.api(&namespace));
@@ -53,6 +68,7 @@ impl Shared {
             roles::ROUTES
         );
         let found = services.list(&ListParams::default().labels(&selector)).await.map_err(error)?.items;
+        let mut settled = true;
         for service in &wanted {
             let existing = found.iter().find(|it| it.metadata.name == service.metadata.name);
             let spec = |it: &Service| {
@@ -62,10 +78,12 @@ impl Shared {
                 (spec.selector, ports)
             };
             if existing.is_none_or(|existing| spec(existing) != spec(service)) {
+                settled = false;
                 self.declare(OPERATION, service.clone()).await?;
             }
         }
         for old in found.iter().filter(|old| !wanted.iter().any(|it| it.metadata.name == old.metadata.name)) {
+            settled = false;
             let name = old.metadata.name.clone().unwrap_or_default();
             match services.delete(&name, &exactly(old.metadata.clone())).await {
                 // Who changed it since looks, too.
@@ -75,6 +93,6 @@ impl Shared {
                 _ => {}
             }
         }
-        Ok(())
+        Ok(settled)
     }
 }

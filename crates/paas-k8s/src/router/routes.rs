@@ -37,7 +37,7 @@ struct Declared {
 }
 
 impl Shared {
-    /// Writes the routes of an application as they follow from what is declared. Equal routes are not written.
+    /// Writes the routes of an application as they follow from what is declared, until they do. Equal routes are not written.
     pub(super) async fn write_routes(&self, at: &AppEnv) -> Result<()> {
         let Some(gateway) = &self.options.gateway else { return self.write_l4(at).await };
         for _ in 0..ATTEMPTS {
@@ -209,7 +209,8 @@ impl Shared {
         })
     }
 
-    /// Makes the routes of one kind equal to the wanted ones; false if somebody else changed one meanwhile.
+    /// Makes the routes of one kind equal to the wanted ones; true if they were. Whoever writes looks again: what was written
+    /// may follow from declarations that somebody has changed since they were read.
     async fn write_kind<K>(&self, at: &AppEnv, wanted: Vec<K>, same: impl Fn(&K, &K) -> bool) -> Result<bool>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
@@ -255,10 +256,10 @@ impl Shared {
                     }
                 }
             }
+            settled = false;
             match self.apply(&api, &name(&object), &object).await {
-                Ok(_) => {}
-                Err(refused) if is_conflict(&refused) => settled = false,
-                Err(refused) => return Err(error(refused)),
+                Err(refused) if !is_conflict(&refused) => return Err(error(refused)),
+                _ => {}
             }
         }
         for old in found.iter().filter(|old| !wanted.iter().any(|it| name(it) == name(old))) {
@@ -266,11 +267,12 @@ impl Shared {
                 resource_version: old.meta().resource_version.clone(),
                 uid: old.meta().uid.clone(),
             };
+            settled = false;
             match api.delete(&name(old), &DeleteParams::default().preconditions(looked_at)).await {
-                Ok(_) => {}
-                Err(refused) if is_missing(&refused) => {}
-                Err(refused) if is_conflict(&refused) => settled = false,
-                Err(refused) => return Err(error(refused)),
+                Err(refused) if !is_missing(&refused) && !is_conflict(&refused) => {
+                    return Err(error(refused));
+                }
+                _ => {}
             }
         }
         Ok(settled)

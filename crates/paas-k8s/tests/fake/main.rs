@@ -10,7 +10,7 @@ mod faults;
 mod fixture;
 mod least_privilege;
 mod manifests;
-mod rules;
 mod on_contract;
+mod rules;
 mod spaces;
 mod without_gateway;

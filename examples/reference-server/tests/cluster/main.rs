@@ -28,6 +28,7 @@ mod continuity;
 mod inside;
 mod life;
 mod load;
+mod partition;
 mod place;
 
 use std::process::ExitCode;
@@ -38,17 +39,18 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Clusters and servers share the machine: what counts failures under load would count those of a starved one.
     arguments.test_threads = Some(1);
-    let journeys: [(&str, fn()); 6] = [
+    let journeys: [(&str, fn()); 7] = [
         ("life::an_application_of_three_components_works_together", life::works_together),
         ("life::a_bad_version_holds_and_says_why", life::a_bad_version_holds),
         ("life::the_oldest_of_ten_releases_comes_back", life::the_oldest_of_ten_comes_back),
         ("continuity::no_request_fails", continuity::no_request_fails),
+        ("partition::one_of_two_clusters_is_away_during_a_release", partition::one_cluster_is_away),
         ("inside::one_server_comes_back_with_everything", inside::one_server),
         ("inside::one_of_several_servers_finishes_the_release", inside::several_servers),
     ];
     let trials = journeys.into_iter().map(|(name, journey)| {
         Trial::test(name, move || {
-            place::get()?;
+            place::find()?;
             journey();
             Ok(())
         })

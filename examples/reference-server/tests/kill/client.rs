@@ -86,7 +86,7 @@ impl Client {
         };
         let status = response.status().as_u16();
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let image = || Some(header("x-image")?.rsplit('@').next()?);
+        let image = || header("x-image")?.rsplit('@').next();
         let version = header("x-version").or_else(|| versions.get(image()?).map(String::as_str));
         match version.map(str::to_owned) {
             Some(version) => {

@@ -50,7 +50,7 @@ pub struct Setup {
 enum RunsOn {
     Machine,
     Simulation,
-    Clusters(&'static [TestCluster]),
+    Clusters(Vec<TestCluster>),
 }
 
 impl Setup {
@@ -80,8 +80,8 @@ impl Setup {
     }
 
     /// With Kubernetes clusters as the targets of the environment, in this order; requests go to the first one's Gateway.
-    pub fn on(self, clusters: &'static [TestCluster]) -> Self {
-        Self { runs_on: RunsOn::Clusters(clusters), ..self }
+    pub fn on(self, clusters: &[TestCluster]) -> Self {
+        Self { runs_on: RunsOn::Clusters(clusters.to_vec()), ..self }
     }
 
     /// Starts the server in a new directory, and makes organisation `acme` with environment `prod`.
@@ -117,7 +117,7 @@ impl Setup {
         platform.start_server();
         platform.ok(["org", "create", "acme"]);
         match platform.runs_on.clone() {
-            RunsOn::Clusters(clusters) => platform.use_clusters(clusters),
+            RunsOn::Clusters(clusters) => platform.use_clusters(&clusters),
             RunsOn::Machine | RunsOn::Simulation => drop(platform.ok(["env", "create", "prod"])),
         }
         platform
@@ -372,7 +372,14 @@ impl Platform {
     /// The versions that answer `count` requests.
     #[track_caller]
     pub fn versions(&self, app: &str, count: usize) -> BTreeSet<String> {
-        (0..count).map(|_| self.get(app, "/healthz").version).collect()
+        self.versions_at(self.gateway, app, count)
+    }
+
+    /// The same at another cluster's gateway.
+    #[track_caller]
+    pub fn versions_at(&self, gateway: SocketAddr, app: &str, count: usize) -> BTreeSet<String> {
+        let ask = || application::get(gateway, &self.host(app), "/healthz").unwrap().version;
+        (0..count).map(|_| ask()).collect()
     }
 
     /// Adds the clusters under their names, and makes the environment on them.
