@@ -39,6 +39,8 @@ pub enum Fault {
     TooManyRequests(u64),
     /// This status; nothing happens.
     Status(u16),
+    /// It is carried out when this time has passed.
+    Late(Duration),
     /// It is carried out, and answered with 500.
     ErrorAfterCommit,
     /// It is carried out, and the connection is cut.

@@ -72,6 +72,7 @@ async fn answer(inner: Arc<Inner>, request: Request) -> Result<Response<AnswerBo
             tokio::time::sleep(FOR_EVER).await;
             return Err(cut("connection timed out"));
         }
+        Some(Fault::Late(pause)) => tokio::time::sleep(pause).await,
         Some(Fault::TooManyRequests(seconds)) => {
             let refused = Refused::new(429, "TooManyRequests", "too many requests, please try again later");
             return Ok(refusal(&Refused { retry_after: Some(seconds), ..refused }));

@@ -110,8 +110,11 @@ async fn paused_before(point: (Verb, &'static str), url: String) {
             let ended = status["rollout"].is_null() || status["rollout"]["state"] == "committed";
             let current = status["state"] == "running" && status["current"]["number"] == number;
             // Nothing is left to be done when each component has one version only.
-            let tracks =
-                status["components"].as_array().into_iter().flatten().filter_map(|it| it["tracks"].as_array());
+            let tracks = status["components"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|it| it["tracks"].as_array());
             let only =
                 tracks.flatten().all(|track| track["versions"].as_array().is_some_and(|all| all.len() == 1));
             if ready && ended && current && only { Ok(()) } else { Err(status) }

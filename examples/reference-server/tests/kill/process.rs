@@ -101,9 +101,15 @@ impl Process {
         let answer = async {
             loop {
                 let line = self.answers.next_line().await.ok().flatten().ok_or(Killed)?;
-                if let Some(answer) = line.strip_prefix(ANSWER) {
-                    return Ok(serde_json::from_str(answer).unwrap());
-                }
+                let Some(answer) = line.strip_prefix(ANSWER) else { continue };
+                return match serde_json::from_str(answer) {
+                    Ok(answer) => Ok(answer),
+                    // It was killed while it answered.
+                    Err(error) if error.is_eof() && matches!(self.answers.next_line().await, Ok(None)) => {
+                        Err(Killed)
+                    }
+                    Err(error) => panic!("{error}: {answer}"),
+                };
             }
         };
         timeout(PATIENCE, answer).await.expect("the server answers or is gone")
