@@ -1,6 +1,6 @@
 //! Opens a cluster from a configuration.
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,6 +142,14 @@ pub struct CallConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub watch_silence_milliseconds: Option<NonZeroU64>,
+    /// How many calls may begin in a second, in the long run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub per_second: Option<NonZeroU32>,
+    /// How many calls may begin at once after a pause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub burst: Option<NonZeroU32>,
 }
 
 impl CallConfig {
@@ -149,6 +157,8 @@ impl CallConfig {
         let time = |milliseconds: NonZeroU64| Duration::from_millis(milliseconds.get());
         limits.timeout = self.timeout_milliseconds.map_or(limits.timeout, time);
         limits.watch_silence = self.watch_silence_milliseconds.map_or(limits.watch_silence, time);
+        limits.per_second = self.per_second.map_or(limits.per_second, NonZeroU32::get);
+        limits.burst = self.burst.map_or(limits.burst, NonZeroU32::get);
         limits
     }
 }

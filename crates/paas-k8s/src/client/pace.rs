@@ -16,7 +16,9 @@ pub(super) struct Pace {
 impl Pace {
     pub(super) fn new(per_second: u32, burst: u32) -> Self {
         let between = Duration::from_secs(1) / per_second.max(1);
-        Self { between, burst: between * burst.max(1), next: Mutex::new(Instant::now()) }
+        let (burst, now) = (between * burst.max(1), Instant::now());
+        // Whoever has just come has the pause behind them.
+        Self { between, burst, next: Mutex::new(now.checked_sub(burst).unwrap_or(now)) }
     }
 
     /// Waits for this call's turn.
@@ -44,6 +46,10 @@ mod tests {
     async fn a_burst_is_free_and_the_rest_is_paced() {
         let pace = Pace::new(10, 5);
         let begin = Instant::now();
+        for _ in 0..5 {
+            pace.turn().await;
+        }
+        assert_eq!(Instant::now(), begin, "the first burst begins at once");
         tokio::time::advance(Duration::from_secs(10)).await;
         let rested = Instant::now();
         for _ in 0..5 {

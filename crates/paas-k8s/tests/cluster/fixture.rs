@@ -29,7 +29,7 @@ use paas_core::{AppEnv, Bytes, ClusterName, ComponentKey, EnvRef, Result, TrackK
 use paas_k8s::client::connect;
 use paas_k8s::kube::api::{ListParams, Patch, PatchParams};
 use paas_k8s::kube::config::{KubeConfigOptions, Kubeconfig};
-use paas_k8s::kube::{Api, Config};
+use paas_k8s::kube::{Api, Client, Config};
 use paas_k8s::{
     CallLimits, GatewayOptions, Installation, KubernetesCluster, KubernetesOptions, SpaceOptions,
 };

@@ -169,7 +169,7 @@ impl World {
             let cluster = OnCluster::new(place, &home.path().join("journal"), images).await;
             let mut declared = cluster.declaration();
             if let Some(timeout) = setup.call_timeout {
-                declared["config"]["calls"] = json!({ "timeout_milliseconds": timeout });
+                declared["config"]["calls"]["timeout_milliseconds"] = json!(timeout);
             }
             client.change(&server, Method::POST, "/clusters", &declared).await;
             env["targets"] = json!([{ "cluster": "k8s" }]);

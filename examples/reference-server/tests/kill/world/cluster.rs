@@ -120,6 +120,10 @@ impl OnCluster {
                          "grace_milliseconds": if self.baseline { 1000 } else { 20 } },
             "security": if self.baseline { "baseline" } else { "restricted" },
         });
+        if !self.baseline {
+            // Nobody shares the API server in memory.
+            config["calls"] = json!({ "per_second": 5000, "burst": 5000 });
+        }
         if self.volumes {
             config["volumes"] = json!({ "size": "64Mi" });
         }
