@@ -143,6 +143,12 @@ pub(crate) fn exactly(meta: ObjectMeta) -> DeleteParams {
     DeleteParams::default().preconditions(looked_at)
 }
 
+/// Lets an apply meet what was looked at and nothing else. By its version alone it would make what somebody has deleted since.
+pub(crate) fn meets(meta: &mut ObjectMeta, looked_at: Option<&ObjectMeta>) {
+    meta.resource_version = looked_at.and_then(|it| it.resource_version.clone());
+    meta.uid = looked_at.and_then(|it| it.uid.clone());
+}
+
 async fn find_features(client: &Client) -> Result<Features> {
     let has = async |version: &str, plural: &str| {
         let group_version = format!("{}/{version}", gateway_api::GROUP);
@@ -216,7 +222,7 @@ impl Shared {
             if existing.as_ref().is_some_and(|it| !self.installation().owns(&it.metadata)) {
                 return Err(foreign(operation, <K as k8s_openapi::Resource>::KIND, &namespace, &name));
             }
-            object.meta_mut().resource_version = existing.and_then(|it| it.metadata.resource_version);
+            meets(object.meta_mut(), existing.as_ref().map(|it| &it.metadata));
             attempts -= 1;
             match self.apply(&api, &name, &object).await {
                 Err(refused) if is_conflict(&refused) && attempts > 0 => {}

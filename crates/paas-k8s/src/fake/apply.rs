@@ -54,8 +54,8 @@ impl State {
         let existing = self.objects.get(key).cloned();
         if let Some(existing) = &existing {
             precondition(key, existing, &wanted["metadata"])?;
-        } else if wanted["metadata"]["resourceVersion"].is_string() {
-            return Err(Refused::conflict(key, "the object does not exist and has no version"));
+        } else if wanted["metadata"]["uid"].is_string() {
+            return Err(Refused::conflict(key, "uid mismatch: no existing object was found"));
         }
         for field in ["resourceVersion", "uid", "managedFields", "creationTimestamp", "generation"] {
             if let Some(meta) = wanted["metadata"].as_object_mut() {

@@ -88,9 +88,12 @@ impl Shared {
                         _ => continue,
                     }
                 }
+                // By its version alone, an apply would make what somebody has deleted since.
                 value["metadata"]["resourceVersion"] = json!(looked_at);
+                value["metadata"]["uid"] = json!(found.metadata.uid);
             } else if let Some(meta) = value["metadata"].as_object_mut() {
                 meta.remove("resourceVersion");
+                meta.remove("uid");
             }
             let mut wanted = value.clone();
             let annotation = self.installation().key(keys::EPOCH);

@@ -9,7 +9,7 @@ use kube::api::ListParams;
 use paas_core::port::{Epoch, RouteBinding};
 use paas_core::{AppEnv, Error, ErrorKind, Fault, Result};
 
-use crate::cluster::Shared;
+use crate::cluster::{Shared, meets};
 use crate::error::{failed, foreign, is_conflict, is_missing};
 use crate::runtime::ATTEMPTS;
 use crate::scheme::{keys, roles, routes_name};
@@ -49,18 +49,18 @@ impl Shared {
             let namespace = self.space_for(&at.env_ref()).await?;
             let mut labels = self.installation().app_labels(at);
             labels.insert(self.installation().key(keys::ROLE), roles::ROUTES.to_owned());
-            let config_map = ConfigMap {
+            let mut config_map = ConfigMap {
                 metadata: ObjectMeta {
                     name: Some(name.clone()),
                     namespace: Some(namespace),
                     labels: Some(labels),
                     annotations: Some(BTreeMap::from([self.builder().epoch(epoch)])),
-                    resource_version: existing.and_then(|it| it.metadata.resource_version),
                     ..ObjectMeta::default()
                 },
                 data: Some(BTreeMap::from([(FIELD.to_owned(), text.clone())])),
                 ..ConfigMap::default()
             };
+            meets(&mut config_map.metadata, existing.as_ref().map(|it| &it.metadata));
             match self.apply(&api, &name, &config_map).await {
                 Ok(_) => {
                     for route in routes {

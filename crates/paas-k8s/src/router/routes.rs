@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use super::places::bindings_of;
 use crate::build::{NOBODY, nobody_service};
-use crate::cluster::Shared;
+use crate::cluster::{Shared, meets};
 use crate::error::{failed, foreign, is_conflict, is_missing};
 use crate::gateway_api::{
     BackendRef, Gateway, HTTPRoute, HttpMatch, HttpRouteSpec, HttpRule, ParentRef, PathMatch, TCPRoute,
@@ -136,7 +136,7 @@ impl Shared {
             if !self.installation().owns(&existing.metadata) {
                 return Err(foreign(OPERATION, "Service", &namespace, NOBODY));
             }
-            service.metadata.resource_version = existing.metadata.resource_version;
+            meets(&mut service.metadata, Some(&existing.metadata));
         }
         match self.apply(&api, NOBODY, &service).await {
             Ok(_) => Ok(true),
@@ -238,7 +238,7 @@ impl Shared {
                     continue;
                 }
                 Some(existing) => {
-                    object.meta_mut().resource_version.clone_from(&existing.meta().resource_version);
+                    meets(object.meta_mut(), Some(existing.meta()));
                 }
                 None => {
                     let found = api.get_metadata_opt(&name(&object)).await.map_err(error)?;

@@ -9,7 +9,7 @@ use paas_core::port::{Epoch, ServiceObservation, ServiceState, ServiceTraffic};
 use paas_core::{Error, ErrorKind, Result, TrackKey};
 
 use crate::build::{Selection, component_service};
-use crate::cluster::Shared;
+use crate::cluster::{Shared, meets};
 use crate::error::{failed, foreign, is_conflict, is_missing};
 use crate::runtime::ATTEMPTS;
 use crate::scheme::{component_name, keys};
@@ -71,7 +71,7 @@ impl Shared {
                 annotations.insert(self.installation().key(keys::TRAFFIC), text);
             }
             service.metadata.annotations = Some(annotations);
-            service.metadata.resource_version = existing.and_then(|it| it.metadata.resource_version);
+            meets(&mut service.metadata, existing.as_ref().map(|it| &it.metadata));
             match self.apply(&api, &name, &service).await {
                 Ok(made) => {
                     self.note_traffic(track, &made.metadata);

@@ -31,7 +31,8 @@ macro_rules! promises {
             an_immutable_config_map_keeps_its_data
             a_field_of_another_manager_is_a_conflict_unless_forced
             a_field_that_its_only_manager_leaves_out_goes
-            apply_with_a_version_makes_nothing
+            apply_with_an_identity_makes_nothing
+            apply_with_a_version_makes_what_is_missing
             a_deletion_keeps_to_its_preconditions
             a_finalizer_keeps_an_object_until_it_is_removed
             a_watch_tells_what_came_after_the_list
@@ -164,14 +165,27 @@ pub(crate) async fn a_field_that_its_only_manager_leaves_out_goes(server: &Serve
     assert_eq!(now.data, Some(expected));
 }
 
-pub(crate) async fn apply_with_a_version_makes_nothing(server: &Server) {
+/// An object that was deleted, as somebody would apply it who has seen it.
+async fn deleted(server: &Server, field: &str, value: impl FnOnce(&ConfigMap) -> String) -> Value {
     let gone = server.make("applied", "a").await;
     server.maps().delete("applied", &DeleteParams::default()).await.unwrap();
     let mut object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "applied" } });
-    object["metadata"]["resourceVersion"] = json!(version(&gone));
+    object["metadata"][field] = json!(value(&gone));
+    object
+}
+
+pub(crate) async fn apply_with_an_identity_makes_nothing(server: &Server) {
+    let object = deleted(server, "uid", |gone| gone.metadata.uid.clone().unwrap()).await;
     let made = server.maps().patch("applied", &PatchParams::apply("ours"), &Patch::Apply(object)).await;
     refused(made, 409, "Conflict");
     assert_eq!(server.maps().get_opt("applied").await.unwrap(), None);
+}
+
+/// Which is why whoever applies what was looked at gives its identity, too.
+pub(crate) async fn apply_with_a_version_makes_what_is_missing(server: &Server) {
+    let object = deleted(server, "resourceVersion", version).await;
+    let made = server.maps().patch("applied", &PatchParams::apply("ours"), &Patch::Apply(object)).await;
+    assert_ne!(made.unwrap().metadata.uid, None);
 }
 
 pub(crate) async fn a_deletion_keeps_to_its_preconditions(server: &Server) {
