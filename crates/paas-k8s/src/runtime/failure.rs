@@ -3,14 +3,18 @@
 //! The texts come from the kubelet, the container runtime and registries; none of them is an interface, so each is only
 //! used to choose a stable word, and is always passed on as it is.
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use paas_core::port::{InstanceFailure, InstancePhase};
 
 use super::instance::{condition, exit, last_end};
 
 /// How many lines of output are told.
 const LINES: usize = 10;
+/// How long a start usually takes.
+const QUIET: SignedDuration = SignedDuration::from_secs(5);
 
 /// Why a set cannot have its instances: a quota with its figures, or whoever refused them, verbatim.
 pub(crate) fn of_set(deployment: &Deployment) -> Option<InstanceFailure> {
@@ -65,12 +69,48 @@ pub(crate) fn of_pod(pod: &Pod, container: Option<&ContainerStatus>) -> Option<I
         return ended(container, status.phase.as_deref() == Some("Running"));
     }
     if state.is_some_and(|state| state.running.is_some()) {
-        if super::instance::observe_phase(pod, container) == InstancePhase::Unready {
-            return Some(failure("unhealthy", "its readiness probe fails"));
-        }
-        return ended(container, false);
+        return match super::instance::observe_phase(pod, container) {
+            InstancePhase::Unready => {
+                Some(failure("not_ready", format!("it is not ready any more: {}", unready(pod, container))))
+            }
+            InstancePhase::Starting => ended(container, false).or_else(|| starting(pod, container)),
+            _ => ended(container, false),
+        };
     }
     None
+}
+
+/// Why a container that runs is not ready yet, once it has taken longer than usual.
+fn starting(pod: &Pod, container: Option<&ContainerStatus>) -> Option<InstanceFailure> {
+    let running = container?.state.as_ref()?.running.as_ref()?;
+    let since = running.started_at.as_ref()?.0;
+    let is_usual = since.duration_until(Timestamp::now()) < QUIET;
+    (!is_usual).then(|| failure("not_ready", format!("it is not ready yet: {}", unready(pod, container))))
+}
+
+/// Which probe has not succeeded. What it got for an answer is told by the events of the cluster only.
+fn unready(pod: &Pod, status: Option<&ContainerStatus>) -> String {
+    let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    let meant = super::instance::meant(pod);
+    let container = containers.iter().find(|it| it.name == meant);
+    let has_started = status.is_some_and(|it| it.started == Some(true));
+    let startup = container.and_then(|it| it.startup_probe.as_ref()).filter(|_| !has_started);
+    let probe = startup.or_else(|| container?.readiness_probe.as_ref());
+    let Some(probe) = probe else { return "its container is not ready".to_owned() };
+    let port = |port: &IntOrString| match port {
+        IntOrString::Int(number) => number.to_string(),
+        IntOrString::String(name) => name.clone(),
+    };
+    let what = if let Some(http) = &probe.http_get {
+        format!("GET {} on port {}", http.path.as_deref().unwrap_or("/"), port(&http.port))
+    } else if let Some(tcp) = &probe.tcp_socket {
+        format!("a connection to port {}", port(&tcp.port))
+    } else if let Some(exec) = &probe.exec {
+        format!("the command {:?}", exec.command.clone().unwrap_or_default())
+    } else {
+        "its probe".to_owned()
+    };
+    format!("{what} does not succeed")
 }
 
 /// Why a container cannot be started.
@@ -172,6 +212,24 @@ mod tests {
         json!({ "phase": "Pending", "containerStatuses": [{
             "name": "main", "image": "registry.example/app@sha256:00", "imageID": "", "ready": false,
             "restartCount": 0, "state": { "waiting": { "reason": reason, "message": message } } }] })
+    }
+
+    #[test]
+    fn a_probe_that_does_not_succeed_is_named_once_a_start_takes_long() {
+        let running = |started: Timestamp| {
+            let mut pod = pod(json!({ "phase": "Running", "containerStatuses": [{
+                "name": "main", "image": "", "imageID": "", "ready": false, "started": true, "restartCount": 0,
+                "state": { "running": { "startedAt": started.to_string() } } }] }));
+            pod.spec = serde_json::from_value(json!({ "containers": [{ "name": "main",
+                "startupProbe": { "exec": { "command": ["begun"] } },
+                "readinessProbe": { "httpGet": { "path": "/readyz", "port": 8080 } } }] }))
+            .expect("it is a specification");
+            of_pod(&pod, super::super::instance::container(&pod))
+        };
+        assert_eq!(running(Timestamp::now()), None, "it has only just started");
+        let told = running(Timestamp::now() - SignedDuration::from_secs(60)).expect("it takes long");
+        assert_eq!(told.reason, "not_ready");
+        assert_eq!(told.message, "it is not ready yet: GET /readyz on port 8080 does not succeed");
     }
 
     #[test]
