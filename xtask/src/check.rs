@@ -69,6 +69,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         }
     }
     steps.step("clippy, default features", || lints::clippy(workspace, &["--workspace", "--all-targets"]));
+    steps.step("clippy, programs of tests that cargo leaves out", || lints::clippy_of_programs(workspace));
     steps.step("clippy, all features", || {
         lints::clippy(workspace, &["--workspace", "--all-targets", "--all-features"])
     });

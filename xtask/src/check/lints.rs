@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use super::read_ignored;
 use crate::workspace::{Package, Workspace, cargo, succeed};
 
 /// Nothing would be changed by `cargo fmt`.
@@ -14,6 +15,14 @@ pub fn clippy(workspace: &Workspace, selection: &[&str]) -> Result<()> {
     let mut command = cargo();
     command.current_dir(&workspace.root).args(["clippy", "--quiet", "--locked"]).args(selection);
     succeed(command.args(["--", "-D", "warnings"]))
+}
+
+/// Clippy over the programs of tests that `cargo test` leaves out, and "all targets" with it.
+pub fn clippy_of_programs(workspace: &Workspace) -> Result<()> {
+    let programs = read_ignored(workspace)?.programs;
+    let mut selection = vec!["--workspace"];
+    selection.extend(programs.iter().flat_map(|program| ["--test", &program.name]));
+    clippy(workspace, &selection)
 }
 
 /// Clippy over the libraries that are other ones without their default features. In one run: each selection of packages

@@ -49,7 +49,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("an_account_with_the_role_does_everything", |place, runtime| runtime.block_on(suffices(place))),
         trial("each_permission_that_is_missing_is_named", |place, runtime| runtime.block_on(is_named(place))),
         trial("what_is_denied_stops_only_what_needs_it", |place, runtime| {
-            runtime.block_on(stops_little(place))
+            runtime.block_on(stops_little(place));
         }),
     ]
 }

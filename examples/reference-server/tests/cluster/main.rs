@@ -3,7 +3,7 @@
 //! They are those of one machine where the promise is the same, so they share what `tests/journeys` is made of.
 
 #![allow(clippy::unwrap_used, reason = "a journey that cannot go on fails")]
-#![allow(dead_code, reason = "the other journeys use the rest")]
+#![allow(dead_code, unused_macros, unused_imports, reason = "the other journeys use the rest")]
 
 #[path = "../support/application.rs"]
 mod application;

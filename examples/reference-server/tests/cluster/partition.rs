@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::application::only;
 use crate::journey::Who;
 use crate::place;
-use crate::platform::{Platform, Setup, eventually};
+use crate::platform::{Setup, eventually};
 use crate::sample;
 use crate::specification::Web;
 
