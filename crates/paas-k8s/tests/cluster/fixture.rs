@@ -351,12 +351,12 @@ impl RouterFixture for Fixture {
 
     async fn request(&self, host: &str, path: &str) -> Answer {
         let address = self.place.listener("HTTP").expect("the Gateway has a listener for HTTP");
-        get(address, host, path).await.unwrap_or(Answer::Refused(0))
+        get(address, host, path).await.unwrap_or_else(|error| unanswered(address, &error))
     }
 
     async fn connect(&self, port: u16) -> Answer {
         let address = SocketAddr::new(self.place.gateway.address, port);
-        get(address, "tcp.example", "/").await.unwrap_or(Answer::Refused(0))
+        get(address, "tcp.example", "/").await.unwrap_or_else(|error| unanswered(address, &error))
     }
 
     fn free_port(&self) -> u16 {
@@ -370,6 +370,12 @@ impl RouterFixture for Fixture {
     fn patience(&self) -> Duration {
         PATIENCE
     }
+}
+
+/// No answer, which the suite knows as a refusal without a status; why is told beside it.
+fn unanswered(address: SocketAddr, error: &std::io::Error) -> Answer {
+    eprintln!("no answer from {address}: {error}");
+    Answer::Refused(0)
 }
 
 /// One request: served by a revision if the body names one, whatever the status.
