@@ -60,7 +60,7 @@ pub use release::{Change, Diff, DiffReleases, GetRelease, ListReleases, ReleaseS
 pub use restart::RestartApp;
 pub use rollback::{Rollback, RollbackApp, RollbackTarget};
 pub use route::{AddRoute, GetRoutes, RemoveRoute, RoutesView, SetRoutes};
-pub use run::{GetRun, ListRuns, RunCommand, StopRun};
+pub use run::{AttachRun, GetRun, ListRuns, RunCommand, StopRun};
 pub use scale::{ScaleApp, Scaled};
 pub use stream::{ReadEvents, ReadLogs, UseExec};
 pub use work::Work;
@@ -69,6 +69,7 @@ pub(crate) use deploy::render::secret_refs;
 pub(crate) use deploy::rollout::plan::on_cluster as plan_on_cluster;
 pub(crate) use perform::{AuditTrail, Call, Denials, perform};
 pub(crate) use route::merged as merged_routes;
+pub(crate) use run::ATTENDED;
 
 /// How an action is carried out and recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

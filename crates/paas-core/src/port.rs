@@ -50,8 +50,8 @@ pub use router::{
     ServiceTraffic,
 };
 pub use runtime::{
-    ExitStatus, InstanceFailure, InstanceId, InstanceObservation, InstancePhase, RunObservation, RunSpec,
-    Runtime, RuntimeCapabilities, RuntimeEvent, SetKey, SetObservation, SetSpec, TrackObservation,
+    ExitStatus, InstanceFailure, InstanceId, InstanceObservation, InstancePhase, RunInput, RunObservation,
+    RunSpec, Runtime, RuntimeCapabilities, RuntimeEvent, SetKey, SetObservation, SetSpec, TrackObservation,
 };
 pub use spaces::{Drift, Spaces};
 pub use store::{

@@ -19,8 +19,8 @@ use paas_core::model::{
     Termination,
 };
 use paas_core::port::{
-    ClusterPorts, Drift, Epoch, Exec, InstanceId, Logs, Registry, Router, RouterCapabilities, RunSpec,
-    Runtime, RuntimeCapabilities, SetKey, SetSpec,
+    ClusterPorts, Drift, Epoch, Exec, InstanceId, Logs, Registry, Router, RouterCapabilities, RunInput,
+    RunObservation, RunSpec, Runtime, RuntimeCapabilities, SetKey, SetSpec,
 };
 use paas_core::{ComponentKey, EnvRef, ErrorKind, TrackKey};
 
@@ -32,6 +32,7 @@ const RUNTIME: RuntimeCapabilities = RuntimeCapabilities {
     storage_limits: true,
     volumes: true,
     runs: true,
+    interactive_runs: true,
     survives_server: true,
     manifests: true,
 };
@@ -259,7 +260,7 @@ impl ExecFixture for Fixture {
         self.one_more(track).await
     }
 
-    async fn run(&self, track: &TrackKey, command: Command) -> Option<InstanceId> {
+    async fn run(&self, track: &TrackKey, command: Command, input: RunInput) -> Option<InstanceId> {
         let id = InstanceId(format!("run-of-{}", track.component.at.app));
         let spec = RunSpec {
             id: id.clone(),
@@ -267,10 +268,15 @@ impl ExecFixture for Fixture {
             template: self.template(&track.component, "ready:1", Image::new()),
             command: Some(self.words(&command)),
             env: BTreeMap::new(),
+            input,
             labels: BTreeMap::new(),
         };
         self.cluster.runtime().start_run(Epoch(1), &spec).await.unwrap();
         Some(id)
+    }
+
+    async fn observe_run(&self, run: &InstanceId) -> Option<RunObservation> {
+        self.cluster.runtime().observe_run(run).await.unwrap()
     }
 
     fn words(&self, command: &Command) -> Vec<String> {
@@ -284,6 +290,7 @@ impl ExecFixture for Fixture {
             Command::Exit(_) => vec!["exit", "0"],
             Command::Sleep => vec!["sleep", "3600"],
             Command::Size => vec!["size"],
+            Command::AskedSize => vec!["asked-size"],
             Command::Missing => vec!["no-such-command"],
             other => unimplemented!("{other:?}"),
         };

@@ -1,6 +1,7 @@
 //! One-off commands: a run with a component's image, configuration and limits, beside its instances.
 
 use async_trait::async_trait;
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::deploy::rollout;
@@ -9,11 +10,15 @@ use crate::engine::{EventKind, Record as _, RunRecord};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::model::ComponentKind;
 use crate::name::{AppEnv, ComponentName};
-use crate::port::{InstanceId, Permission, Scope};
+use crate::port::{InstanceId, Permission, RunInput, Scope};
 use crate::tenancy::permissions;
 
 /// How many runs of an application in an environment may be under way.
 const RUNS_MAX: usize = 20;
+/// How long a run with input or a terminal waits for whoever asked for it.
+const EXPECTED: SignedDuration = SignedDuration::from_mins(5);
+/// How long one goes on without word from whoever is attached to it. That comes several times in between.
+pub(crate) const ATTENDED: SignedDuration = SignedDuration::from_secs(90);
 
 /// Starts a one-off command. It is started by the reconcilers as soon as they see it, and removed after its end.
 #[derive(Debug, Clone)]
@@ -24,6 +29,8 @@ pub struct RunCommand {
     pub component: ComponentName,
     /// The command; the component's own if absent.
     pub command: Option<Vec<String>>,
+    /// What its standard input is. With input or a terminal it is for one attachment, and ends with that.
+    pub input: RunInput,
 }
 
 #[async_trait]
@@ -53,7 +60,7 @@ impl Action for RunCommand {
     }
 
     fn input(&self) -> Value {
-        json!({ "component": self.component, "command": self.command })
+        json!({ "component": self.component, "command": self.command, "input": self.input })
     }
 
     async fn run(&self, work: &mut Work<'_>) -> Result<Self::Output> {
@@ -90,19 +97,33 @@ impl Action for RunCommand {
         let clusters = work.services().clusters();
         let runs = |target: &&crate::model::Target| {
             let ports = clusters.get(&target.cluster);
-            ports.is_some_and(|ports| ports.runtime.capabilities().runs)
+            ports.is_some_and(|ports| {
+                let can = ports.runtime.capabilities();
+                can.runs && (can.interactive_runs || !self.input.is_interactive())
+            })
         };
         let Some(target) = env.value.targets.iter().find(runs) else {
-            return Err(Error::new(ErrorKind::Unsupported, "run a command on the environment's clusters")
-                .with_context("environment", self.at.env_ref()));
+            let what = if self.input.is_interactive() {
+                "run a command with input on the environment's clusters"
+            } else {
+                "run a command on the environment's clusters"
+            };
+            return Err(
+                Error::new(ErrorKind::Unsupported, what).with_context("environment", self.at.env_ref())
+            );
         };
+        let now = work.now();
+        let expected = || now.saturating_add(EXPECTED).unwrap_or(now);
         let run = RunRecord {
             id: InstanceId(format!("run-{}", work.services().next_id().simple())),
             track: self.at.component(self.component.clone()).on(target.cluster.clone()),
             revision: component.revision.clone(),
             command: self.command.clone(),
+            input: self.input,
+            attended_until: self.input.is_interactive().then(expected),
+            attached: false,
             created_by: work.actor().id().to_owned(),
-            created_at: work.now(),
+            created_at: now,
             stopping: false,
             ended_at: None,
             exit_code: None,
@@ -114,6 +135,56 @@ impl Action for RunCommand {
         let message = format!("{} started a run of {program} with {}", work.actor(), self.component);
         work.event(EventKind::CommandRun, self.scope(), message).component = Some(self.component.clone());
         Ok(run)
+    }
+}
+
+/// Attaches to a one-off command. It is recorded, without what is typed and printed. One with input or a terminal is
+/// attached to once.
+#[derive(Debug, Clone)]
+pub struct AttachRun {
+    /// Where.
+    pub at: AppEnv,
+    /// Which.
+    pub id: InstanceId,
+}
+
+#[async_trait]
+impl Action for AttachRun {
+    type Output = RunRecord;
+    const NAME: &'static str = "exec.attach_run";
+    const EFFECT: Effect = Effect::Change;
+
+    fn permission(&self) -> Permission {
+        permissions::EXEC_RUN
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::AppEnv(self.at.clone())
+    }
+
+    fn detail(&self) -> Value {
+        json!({ "run": self.id })
+    }
+
+    async fn run(&self, work: &mut Work<'_>) -> Result<Self::Output> {
+        let mut run = work.need::<RunRecord>(&RunRecord::key_of(&self.at, &self.id), "run", &self.id).await?;
+        if run.value.input.is_interactive() {
+            if run.value.attached {
+                return Err(Error::new(ErrorKind::Conflict, "attach to a run a second time")
+                    .with_context("run", &self.id)
+                    .with_remedy(
+                        "One with input or a terminal belongs to whoever attached first; start another.",
+                    ));
+            }
+            let now = work.now();
+            run.value.attached = true;
+            run.value.attended_until = Some(now.saturating_add(ATTENDED).unwrap_or(now));
+            work.changes().update(&run)?;
+        }
+        let component = &run.value.track.component.component;
+        let message = format!("{} attached to a run of {component}", work.actor());
+        work.event(EventKind::CommandRun, self.scope(), message).component = Some(component.clone());
+        Ok(run.value)
     }
 }
 

@@ -10,7 +10,8 @@ use super::{expect_kind, ok, track};
 use crate::error::ErrorKind;
 use crate::name::{ClusterName, TrackKey};
 use crate::port::{
-    Exec, ExecInput, ExecOptions, ExecOutput, ExecSession, ExecTarget, InstanceId, TerminalSize,
+    Exec, ExecInput, ExecOptions, ExecOutput, ExecSession, ExecTarget, InstanceId, InstancePhase, RunInput,
+    RunObservation, TerminalSize,
 };
 
 /// A command whose behaviour the suite knows.
@@ -31,6 +32,8 @@ pub enum Command {
     Sleep,
     /// Prints the size of its terminal as `ROWS COLUMNS`.
     Size,
+    /// Reads a line, then prints the size of its terminal as `ROWS COLUMNS` and ends with 0.
+    AskedSize,
     /// Is not in the image.
     Missing,
 }
@@ -44,8 +47,11 @@ pub trait ExecFixture: Send + Sync {
     /// Makes one more instance of a track, with the variable `CONFORMANCE=yes`, and returns when it is ready.
     async fn start(&self, track: &TrackKey) -> InstanceId;
 
-    /// Starts a run with a command; needed if the runtime has runs.
-    async fn run(&self, track: &TrackKey, command: Command) -> Option<InstanceId>;
+    /// Starts a run with a command; needed if the runtime has runs, with input and a terminal if it has interactive ones.
+    async fn run(&self, track: &TrackKey, command: Command, input: RunInput) -> Option<InstanceId>;
+
+    /// A run that was started by [`ExecFixture::run`] as the runtime sees it.
+    async fn observe_run(&self, run: &InstanceId) -> Option<RunObservation>;
 
     /// The words of a command in the instances that [`ExecFixture::start`] makes.
     fn words(&self, command: &Command) -> Vec<String>;
@@ -82,6 +88,11 @@ macro_rules! exec_conformance {
             dropping_the_session_ends_the_command,
             attaching_shows_a_runs_output_and_exit,
             a_run_goes_on_when_its_session_is_dropped,
+            a_run_without_input_has_an_empty_one_and_takes_none,
+            a_run_with_input_reads_it_to_its_end,
+            a_run_that_ignores_its_input_prints_and_ends_with_its_code,
+            a_run_with_a_terminal_has_the_size_of_whoever_is_attached,
+            a_run_with_input_ends_when_its_session_is_dropped,
         }
     };
 }
@@ -253,7 +264,10 @@ pub async fn dropping_the_session_ends_the_command(fixture: &dyn ExecFixture) {
 /// Attaching to a run shows what it prints and how it ends.
 pub async fn attaching_shows_a_runs_output_and_exit(fixture: &dyn ExecFixture) {
     let case = Case::new(fixture, "exec-attach");
-    let Some(run) = fixture.run(&case.track, Command::Echo("from a run".to_owned())).await else { return };
+    let Some(run) = fixture.run(&case.track, Command::Echo("from a run".to_owned()), RunInput::None).await
+    else {
+        return;
+    };
     let options = ExecOptions { command: Vec::new(), terminal: None, stdin: false };
     let session = ok(fixture.exec().exec(&ExecTarget::Run(run), &options).await);
     let output = case.collect(session).await;
@@ -265,10 +279,119 @@ pub async fn attaching_shows_a_runs_output_and_exit(fixture: &dyn ExecFixture) {
 /// A run that is attached to goes on when the session is dropped.
 pub async fn a_run_goes_on_when_its_session_is_dropped(fixture: &dyn ExecFixture) {
     let case = Case::new(fixture, "exec-detach");
-    let Some(run) = fixture.run(&case.track, Command::Sleep).await else { return };
+    let Some(run) = fixture.run(&case.track, Command::Sleep, RunInput::None).await else { return };
     let options = ExecOptions::default();
     drop(ok(fixture.exec().exec(&ExecTarget::Run(run.clone()), &options).await));
     let session = ok(fixture.exec().exec(&ExecTarget::Run(run), &options).await);
     session.input.send(ExecInput::Signal(9)).await.expect("it can be attached to again");
     assert_eq!(case.collect(session).await.code, Some(137), "it ran until it was killed");
+}
+
+/// Attaches to a run as what it was started with.
+async fn attach(fixture: &dyn ExecFixture, run: &InstanceId, input: RunInput) -> ExecSession {
+    let terminal = (input == RunInput::Terminal).then_some(TerminalSize { columns: 101, rows: 37 });
+    let options = ExecOptions { command: Vec::new(), terminal, stdin: input.is_interactive() };
+    ok(fixture.exec().exec(&ExecTarget::Run(run.clone()), &options).await)
+}
+
+/// A run that was started without input reads the end of it at once; to pass some, or a terminal, is `Unsupported`.
+pub async fn a_run_without_input_has_an_empty_one_and_takes_none(fixture: &dyn ExecFixture) {
+    let case = Case::new(fixture, "exec-run-empty");
+    let Some(run) = fixture.run(&case.track, Command::Cat, RunInput::None).await else { return };
+    let target = ExecTarget::Run(run.clone());
+    let terminal = Some(TerminalSize::default());
+    for options in [
+        ExecOptions { stdin: true, ..ExecOptions::default() },
+        ExecOptions { terminal, ..ExecOptions::default() },
+    ] {
+        let answer = fixture.exec().exec(&target, &options).await;
+        expect_kind(answer, ErrorKind::Unsupported, "it was started without");
+    }
+    let output = case.collect(attach(fixture, &run, RunInput::None).await).await;
+    assert_eq!((output.stdout.as_str(), output.code), ("", Some(0)));
+}
+
+/// A run with input is given every byte of it, then its end; without a terminal it cannot have one.
+pub async fn a_run_with_input_reads_it_to_its_end(fixture: &dyn ExecFixture) {
+    const LINES: usize = 4_000;
+    let case = Case::new(fixture, "exec-run-input");
+    let Some(run) = fixture.run(&case.track, Command::Cat, RunInput::Stream).await else { return };
+    let terminal = Some(TerminalSize::default());
+    let options = ExecOptions { terminal, stdin: true, ..ExecOptions::default() };
+    let answer = fixture.exec().exec(&ExecTarget::Run(run.clone()), &options).await;
+    expect_kind(answer, ErrorKind::Unsupported, "it was started without a terminal");
+
+    // More than any buffer on the way holds.
+    let lines: Vec<String> = (0..LINES).map(|number| format!("line {number:0>59}\n")).collect();
+    let text = lines.concat();
+    let session = attach(fixture, &run, RunInput::Stream).await;
+    let (input, pieces) = (session.input.clone(), text.clone().into_bytes());
+    let feed = async {
+        for piece in pieces.chunks(10_000) {
+            input.send(ExecInput::Stdin(piece.to_vec())).await.expect("it takes input");
+        }
+        input.send(ExecInput::CloseStdin).await.expect("it takes input");
+    };
+    let (output, ()) = futures::join!(case.collect(session), feed);
+    assert_eq!((output.stdout.len(), output.code), (text.len(), Some(0)));
+    assert!(output.stdout == text, "every byte is where it was");
+}
+
+/// What a run with input prints is not lost if it reads nothing and is over soon, and its code is told.
+pub async fn a_run_that_ignores_its_input_prints_and_ends_with_its_code(fixture: &dyn ExecFixture) {
+    for (input, name) in [(RunInput::Stream, "exec-run-quick"), (RunInput::Terminal, "exec-run-brief")] {
+        let case = Case::new(fixture, name);
+        let Some(run) = fixture.run(&case.track, Command::Echo("at once".to_owned()), input).await else {
+            return;
+        };
+        let session = attach(fixture, &run, input).await;
+        let _ = session.input.send(ExecInput::Stdin(b"not read\n".to_vec())).await; // it may be over
+        let output = case.collect(session).await;
+        assert!(output.stdout.contains("at once"), "{input:?}: {output:?}");
+        assert_eq!(output.code, Some(0), "{input:?}: {output:?}");
+    }
+    let case = Case::new(fixture, "exec-run-code");
+    let Some(run) = fixture.run(&case.track, Command::Exit(3), RunInput::Stream).await else { return };
+    assert_eq!(case.collect(attach(fixture, &run, RunInput::Stream).await).await.code, Some(3));
+    let seen = fixture.observe_run(&run).await.expect("it is kept");
+    assert_eq!(seen.exit.and_then(|exit| exit.code), Some(3), "the runtime tells the same");
+}
+
+/// The terminal of a run has the size of the one that is attached.
+pub async fn a_run_with_a_terminal_has_the_size_of_whoever_is_attached(fixture: &dyn ExecFixture) {
+    let case = Case::new(fixture, "exec-run-terminal");
+    let Some(run) = fixture.run(&case.track, Command::AskedSize, RunInput::Terminal).await else { return };
+    let session = attach(fixture, &run, RunInput::Terminal).await;
+    let resized = ExecInput::Resize(TerminalSize { columns: 99, rows: 33 });
+    session.input.send(resized).await.expect("it takes input");
+    session.input.send(ExecInput::Stdin(b"\n".to_vec())).await.expect("it takes input");
+    let output = case.collect(session).await;
+    assert!(output.stdout.contains("33 99"), "{output:?}");
+    assert_eq!(output.code, Some(0));
+}
+
+/// A run with input is hung up when the session is dropped, and that is not taken for a success.
+pub async fn a_run_with_input_ends_when_its_session_is_dropped(fixture: &dyn ExecFixture) {
+    for (input, name) in [(RunInput::Stream, "exec-run-left"), (RunInput::Terminal, "exec-run-gone")] {
+        let case = Case::new(fixture, name);
+        let Some(run) = fixture.run(&case.track, Command::Sleep, input).await else { return };
+        let session = attach(fixture, &run, input).await;
+        super::eventually("the run is under way", fixture.patience(), async || {
+            match fixture.observe_run(&run).await {
+                Some(seen) if seen.phase == InstancePhase::Ready => Ok(()),
+                other => Err(other),
+            }
+        })
+        .await;
+        drop(session);
+        let seen = super::eventually("the run has ended", fixture.patience(), async || {
+            match fixture.observe_run(&run).await {
+                Some(seen) if seen.phase != InstancePhase::Exited => Err(seen),
+                ended => Ok(ended),
+            }
+        })
+        .await;
+        let code = seen.and_then(|seen| seen.exit).and_then(|exit| exit.code);
+        assert_ne!(code, Some(0), "{input:?}: it did not succeed");
+    }
 }

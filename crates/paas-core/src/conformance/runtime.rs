@@ -18,7 +18,7 @@ use crate::error::ErrorKind;
 use crate::model::Template;
 use crate::name::{ClusterName, ComponentKey, TrackKey};
 use crate::port::{
-    Epoch, InstanceId, RunSpec, Runtime, RuntimeCapabilities, SetKey, SetObservation, SetSpec,
+    Epoch, InstanceId, RunInput, RunSpec, Runtime, RuntimeCapabilities, SetKey, SetObservation, SetSpec,
 };
 
 pub use life::*;
@@ -116,6 +116,7 @@ macro_rules! runtime_conformance {
             a_failed_run_tells_its_code,
             a_run_can_be_stopped,
             an_unknown_run_is_nothing,
+            input_is_refused_where_unsupported,
             purge_needs_a_track_without_sets,
             volumes_are_refused_where_unsupported,
             manifests_are_refused_where_unsupported,
@@ -166,6 +167,7 @@ impl<'a> Case<'a> {
             template: self.fixture.template(&self.component, workload).await,
             command: None,
             env: BTreeMap::new(),
+            input: RunInput::None,
             labels: BTreeMap::new(),
         }
     }
@@ -227,6 +229,7 @@ pub async fn claims_the_required_capabilities(fixture: &dyn RuntimeFixture) {
         ("storage_limits", required.storage_limits, claimed.storage_limits),
         ("volumes", required.volumes, claimed.volumes),
         ("runs", required.runs, claimed.runs),
+        ("interactive_runs", required.interactive_runs, claimed.interactive_runs),
         ("survives_server", required.survives_server, claimed.survives_server),
         ("manifests", required.manifests, claimed.manifests),
     ];

@@ -1,6 +1,7 @@
 //! A session: what one actor does with the platform.
 
 mod actions;
+mod attendance;
 mod cluster;
 mod follow;
 mod streams;

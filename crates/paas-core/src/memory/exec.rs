@@ -8,10 +8,11 @@ use async_trait::async_trait;
 use futures::stream;
 use tokio::sync::{mpsc, watch};
 
-use super::cluster::{Inner, RunOutput, environment};
+use super::cluster::{Ending, Inner, RunOutput, environment};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::port::{
-    Exec, ExecInput, ExecOptions, ExecOutput, ExecSession, ExecTarget, InstanceId, TerminalSize,
+    BoxStream, Exec, ExecInput, ExecOptions, ExecOutput, ExecSession, ExecTarget, InstanceId, RunInput,
+    TerminalSize,
 };
 
 /// How many pieces of input or output wait at most.
@@ -20,7 +21,7 @@ const PIECES: usize = 16;
 /// Commands inside the instances of a [`SimulatedCluster`](super::SimulatedCluster).
 ///
 /// Every image has the same few: `echo WORDS`, `warn WORDS` (to the error output), `cat`, `env`, `size` (of the terminal),
-/// `sleep SECONDS`, `exit CODE`.
+/// `asked-size` (the same, after a line of input), `sleep SECONDS`, `exit CODE`.
 #[derive(Debug, Clone)]
 pub struct SimulatedExec(pub(super) Arc<Inner>);
 
@@ -32,6 +33,7 @@ pub(super) enum Program {
     Cat,
     Env,
     Size,
+    AskedSize,
     Sleep(Duration),
     Exit(i32),
 }
@@ -48,6 +50,7 @@ impl Program {
             "cat" => Ok(Self::Cat),
             "env" => Ok(Self::Env),
             "size" => Ok(Self::Size),
+            "asked-size" => Ok(Self::AskedSize),
             "sleep" => Ok(Self::Sleep(Duration::from_secs(number().into()))),
             "exit" => Ok(Self::Exit(i32::try_from(number()).unwrap_or(255))),
             missing => Err(missing.to_owned()),
@@ -108,11 +111,21 @@ impl Exec for SimulatedExec {
                 Ok(session(Running::new(self.0.clone(), instance), program, env, options))
             }
             ExecTarget::Run(id) => {
-                let output = self.0.with(|state| state.run(id).map(|run| run.output.subscribe()));
-                let Some(output) = output else {
+                let found =
+                    self.0.with(|state| state.run(id).map(|run| (run.spec.input, run.output.subscribe())));
+                let Some((input, output)) = found else {
                     return Err(Error::new(ErrorKind::NotFound, "attach to a run").with_context("run", id));
                 };
-                Ok(self.attach(id.clone(), output))
+                options.check_run(id, input)?;
+                if !input.is_interactive() {
+                    return Ok(self.attach(id.clone(), output));
+                }
+                if !self.0.with(|state| state.claim_run(id)) {
+                    return Err(Error::new(ErrorKind::Conflict, "attach to a run a second time")
+                        .with_context("run", id));
+                }
+                let terminal = (input == RunInput::Terminal).then(|| options.terminal.unwrap_or_default());
+                Ok(self.begin(id.clone(), output, terminal))
             }
         }
     }
@@ -141,6 +154,50 @@ impl SimulatedExec {
         });
         ExecSession { input, output: Box::pin(output) }
     }
+
+    /// Runs the program of a run that has waited for somebody. It ends with the session.
+    fn begin(
+        &self,
+        id: InstanceId,
+        mut run: watch::Receiver<RunOutput>,
+        terminal: Option<TerminalSize>,
+    ) -> ExecSession {
+        let (input, inputs) = mpsc::channel(PIECES);
+        let (outputs, output) = mpsc::channel(PIECES);
+        let inner = self.0.clone();
+        tokio::spawn(async move {
+            let over = async {
+                let begun =
+                    run.wait_for(|now| now.awaiting.is_some() || now.exit.is_some()).await.ok()?.clone();
+                let Some((program, env)) = begun.awaiting else { return begun.exit };
+                tokio::select! {
+                    code = perform(&program, &env, terminal, inputs, &outputs) => Some(code),
+                    ended = run.wait_for(|now| now.exit.is_some()) => ended.ok()?.exit,
+                }
+            };
+            let last = tokio::select! {
+                code = over => code,
+                () = outputs.closed() => return inner.with(|state| state.signal_run(&id, HANG_UP)),
+            };
+            let last = last.map(|code| {
+                inner.with(|state| state.end_run(&id, Ending::Exit(code)));
+                ExecOutput::Exit(code)
+            });
+            let lost = || Error::new(ErrorKind::Lost, "attach to a run").with_context("run", &id);
+            let _ = outputs.send(last.ok_or_else(lost)).await;
+        });
+        ExecSession { input, output: received(output) }
+    }
+}
+
+/// What a program is told whose terminal is gone (`SIGHUP` of signal(7)).
+const HANG_UP: i32 = 1;
+
+fn received(output: mpsc::Receiver<Result<ExecOutput>>) -> BoxStream<ExecOutput> {
+    Box::pin(stream::unfold(
+        output,
+        |mut output| async move { output.recv().await.map(|piece| (piece, output)) },
+    ))
 }
 
 /// A command that runs inside an instance, counted as long as this lives.
@@ -186,9 +243,7 @@ fn session(
         };
         let _ = outputs.send(Ok(ExecOutput::Exit(code))).await;
     });
-    let output =
-        stream::unfold(output, |mut output| async move { output.recv().await.map(|piece| (piece, output)) });
-    ExecSession { input, output: Box::pin(output) }
+    ExecSession { input, output: received(output) }
 }
 
 async fn perform(
@@ -208,7 +263,7 @@ async fn perform(
     let end = tokio::time::Instant::now() + program.takes();
     loop {
         let piece = match program {
-            Program::Cat => inputs.recv().await,
+            Program::Cat | Program::AskedSize => inputs.recv().await,
             Program::Size if let Some(size) = terminal => {
                 if let Ok(piece) = inputs.try_recv() {
                     Some(piece)
@@ -235,9 +290,17 @@ async fn perform(
             Some(ExecInput::Stdin(bytes)) if *program == Program::Cat => {
                 let _ = outputs.send(Ok(ExecOutput::Stdout(bytes))).await;
             }
+            Some(ExecInput::Stdin(bytes)) if *program == Program::AskedSize && bytes.contains(&b'\n') => {
+                let TerminalSize { rows, columns } = terminal.unwrap_or_default();
+                let text = format!("{rows} {columns}\n");
+                let _ = outputs.send(Ok(ExecOutput::Stdout(text.into_bytes()))).await;
+                return 0;
+            }
             Some(ExecInput::Signal(signal)) => return 128 + signal,
             Some(ExecInput::Resize(size)) => terminal = Some(size),
-            Some(ExecInput::CloseStdin) | None if *program == Program::Cat => return 0,
+            Some(ExecInput::CloseStdin) | None if matches!(program, Program::Cat | Program::AskedSize) => {
+                return 0;
+            }
             _ => {}
         }
     }

@@ -26,6 +26,7 @@ impl Runtime for SimulatedRuntime {
             storage_limits: true,
             volumes: true,
             runs: true,
+            interactive_runs: true,
             survives_server: true,
             manifests: true,
         }

@@ -5,8 +5,8 @@ use std::fmt;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use super::{BoxStream, InstanceId};
-use crate::error::Result;
+use super::{BoxStream, InstanceId, RunInput};
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::TrackKey;
 
 /// The size of a terminal in characters.
@@ -16,6 +16,13 @@ pub struct TerminalSize {
     pub columns: u16,
     /// Rows.
     pub rows: u16,
+}
+
+impl Default for TerminalSize {
+    /// That of most terminals whose size is not known: 80 columns of 24 rows.
+    fn default() -> Self {
+        Self { columns: 80, rows: 24 }
+    }
 }
 
 /// Where a command runs.
@@ -37,6 +44,23 @@ pub struct ExecOptions {
     pub terminal: Option<TerminalSize>,
     /// Whether input is passed on.
     pub stdin: bool,
+}
+
+impl ExecOptions {
+    /// Refuses what a run was not started with.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`].
+    pub fn check_run(&self, id: &InstanceId, input: RunInput) -> Result<()> {
+        let lacks = match input {
+            RunInput::None if self.stdin => "input",
+            RunInput::None | RunInput::Stream if self.terminal.is_some() => "a terminal",
+            _ => return Ok(()),
+        };
+        Err(Error::new(ErrorKind::Unsupported, format!("attach to a run with {lacks}"))
+            .with_context("run", id)
+            .with_remedy(format!("It was started without; start one with {lacks}.")))
+    }
 }
 
 /// What the caller sends.
@@ -84,7 +108,11 @@ impl fmt::Debug for ExecSession {
 /// # Contract
 /// - The command runs with the instance's user, environment, limits and rights.
 /// - A command that does not exist in the image fails with [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), naming it.
-/// - Dropping the session ends the command (hang-up, then kill); a run that is attached to goes on.
+/// - Dropping the session ends the command (hang-up, then kill), also that of a run with input or a terminal; any other
+///   run that is attached to goes on.
+/// - Who attaches to a run passes input only to one that was started with it, and has a terminal only of one that was
+///   started with that: anything else is [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). What a run prints is
+///   not lost to one who attaches late.
 /// - Every byte that the command printed before it ended comes before the exit code.
 /// - No instance that runs is [`ErrorKind::NotFound`](crate::ErrorKind::NotFound).
 #[async_trait]

@@ -160,6 +160,27 @@ pub struct TrackObservation {
     pub sets: BTreeMap<RevisionId, SetObservation>,
 }
 
+/// What a run's standard input is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RunInput {
+    /// Nothing: its end is read at once.
+    #[default]
+    None,
+    /// What whoever is attached sends.
+    Stream,
+    /// A terminal, which is its output and error output too.
+    Terminal,
+}
+
+impl RunInput {
+    /// Whether the run lives with whoever is attached to it.
+    pub fn is_interactive(self) -> bool {
+        self != Self::None
+    }
+}
+
 /// A run to completion: a job, or a one-off command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunSpec {
@@ -173,6 +194,9 @@ pub struct RunSpec {
     pub command: Option<Vec<String>>,
     /// Environment variables in addition to the template's.
     pub env: BTreeMap<String, ResolvedValue>,
+    /// What its standard input is.
+    #[serde(default)]
+    pub input: RunInput,
     /// Names and values put on every object that the backend makes.
     pub labels: BTreeMap<String, String>,
 }
@@ -203,6 +227,9 @@ pub struct RuntimeCapabilities {
     pub volumes: bool,
     /// Runs to completion.
     pub runs: bool,
+    /// Runs with input or a terminal.
+    #[serde(default)]
+    pub interactive_runs: bool,
     /// Instances that survive the server.
     pub survives_server: bool,
     /// Components of manifests.
@@ -241,6 +268,9 @@ pub enum RuntimeEvent {
 /// - [`Runtime::watch`] tells of every change after the call that made the stream; changes may be merged.
 /// - A run is started at most once per id: [`Runtime::start_run`] of a known id changes nothing. It is kept, with its
 ///   exit status, until [`Runtime::remove_run`]. A run whose end cannot be known is `lost`, never a success.
+/// - A run with input or a terminal ([`RunSpec::input`]) is for one attachment ([`ExecTarget::Run`](super::ExecTarget::Run)).
+///   Its command may wait for that before it begins, and ends with it: when the session is dropped it is hung up, then
+///   killed, which is no success.
 /// - A set of manifests ([`Template::manifests`]) has its objects applied while its count is above zero. One set of a
 ///   track is in force at a time: the last one that was made or raised. A count of zero takes a set out of force and
 ///   leaves its objects, for the next set to take over those of the same names; [`Runtime::remove`] removes those that no

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use paas_core::ErrorKind;
 use paas_core::action::{Deploy, RollbackTarget};
 use paas_core::engine::Outcome;
 use paas_core::memory::{ClusterSnapshot, Ending, Image};
 use paas_core::model::{AppSpec, Keep, ReleaseNumber};
+use paas_core::port::{ExecOptions, InstanceId, RunInput};
 use tokio::time::Instant;
 
 use crate::harness::*;
@@ -183,16 +185,64 @@ async fn a_one_off_command_tells_its_code_and_is_forgotten_after_an_hour() {
     release(&platform, Deploy::spec(spec("1"))).await;
     let session = session(&platform);
     let command = Some(vec!["exit".to_owned(), "3".to_owned()]);
-    let run = session.run(&at(), &name("api"), command).await.unwrap();
+    let run = session.run(&at(), &name("api"), command, RunInput::None).await.unwrap();
     world
         .until("it has ended", async || session.get_run(&at(), &run.id).await.unwrap().exit_code == Some(3))
         .await;
     let sleep = Some(vec!["sleep".to_owned(), "100000".to_owned()]);
-    let long = session.run(&at(), &name("api"), sleep).await.unwrap();
+    let long = session.run(&at(), &name("api"), sleep, RunInput::None).await.unwrap();
     world.until("it runs", async || world.cluster.snapshot().runs.contains(&long.id)).await;
     session.stop_run(&at(), &long.id).await.unwrap();
     world.until("it is stopped", async || !world.cluster.snapshot().runs.contains(&long.id)).await;
     tokio::time::sleep(Duration::from_mins(61)).await;
     assert!(world.cluster.snapshot().runs.is_empty(), "the backend forgets it");
     assert_eq!(world.count("run").await, 0, "and so does the store");
+}
+
+/// Starts `sleep` in a run with input, and waits until the cluster has it.
+async fn interactive(world: &World, session: &paas_core::engine::Session) -> InstanceId {
+    let sleep = Some(vec!["sleep".to_owned(), "100000".to_owned()]);
+    let run = session.run(&at(), &name("api"), sleep, RunInput::Stream).await.unwrap();
+    world.until("it runs", async || world.cluster.snapshot().runs.contains(&run.id)).await;
+    run.id
+}
+
+async fn until_it_failed(world: &World, session: &paas_core::engine::Session, id: &InstanceId, why: &str) {
+    world.until("it has ended", async || session.get_run(&at(), id).await.unwrap().ended_at.is_some()).await;
+    let run = session.get_run(&at(), id).await.unwrap();
+    assert_ne!(run.exit_code, Some(0));
+    assert!(run.failure.is_none_or(|failure| failure.contains(why)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_with_input_lives_as_long_as_whoever_is_attached() {
+    let world = World::new();
+    let platform = world.platform(&[]).await;
+    world.prepare(&platform).await;
+    release(&platform, Deploy::spec(spec("1"))).await;
+    let session = session(&platform);
+    let run = interactive(&world, &session).await;
+    let options = ExecOptions { stdin: true, ..ExecOptions::default() };
+    let attached = session.attach(&at(), &run, options.clone()).await.unwrap();
+    let second = session.attach(&at(), &run, options).await.unwrap_err();
+    assert_eq!(second.kind(), ErrorKind::Conflict, "{}", second.report());
+    tokio::time::sleep(Duration::from_hours(3)).await;
+    assert!(session.get_run(&at(), &run).await.unwrap().ended_at.is_none(), "somebody is there");
+    drop(attached);
+    until_it_failed(&world, &session, &run, "has gone").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_with_input_that_nobody_attaches_to_is_ended_after_a_while() {
+    let world = World::new();
+    let platform = world.platform(&[]).await;
+    world.prepare(&platform).await;
+    release(&platform, Deploy::spec(spec("1"))).await;
+    let session = session(&platform);
+    let run = interactive(&world, &session).await;
+    let start = Instant::now();
+    until_it_failed(&world, &session, &run, "nobody").await;
+    let waited = start.elapsed();
+    assert!(waited > Duration::from_mins(4) && waited < Duration::from_mins(6), "{waited:?}");
+    assert!(world.cluster.snapshot().runs.is_empty(), "nothing of it is left");
 }

@@ -6,7 +6,7 @@ use paas_core::action::{Deploy, RollbackTarget};
 use paas_core::engine::Outcome;
 use paas_core::memory::Image;
 use paas_core::model::{AppSpec, Keep, ReleaseNumber};
-use paas_core::port::SecretValue;
+use paas_core::port::{RunInput, SecretValue};
 use paas_core::{ComponentName, Error, ErrorKind};
 use serde_json::{Value, json};
 
@@ -112,7 +112,7 @@ async fn what_makes_no_sense_for_manifests_is_refused_with_the_remedy() {
     assert!(faults(&scaled)[0].contains("replicas"), "{scaled:?}");
     let stopped = session.stop(&at(), None).await.unwrap_err();
     assert_eq!((stopped.kind(), stopped.remedy().is_some()), (ErrorKind::Unsupported, true));
-    let run = session.run(&at(), &component(), Some(vec!["true".into()])).await.unwrap_err();
+    let run = session.run(&at(), &component(), Some(vec!["true".into()]), RunInput::None).await.unwrap_err();
     assert_eq!(run.kind(), ErrorKind::Unsupported);
     // A restart is a release of the same objects under another revision.
     let before = objects(&world);

@@ -3,7 +3,7 @@
 use super::super::{eventually, expect_kind, ok};
 use super::{Case, EPOCH, RuntimeFixture, Workload};
 use crate::error::ErrorKind;
-use crate::port::{InstanceId, InstancePhase, RunObservation};
+use crate::port::{InstanceId, InstancePhase, RunInput, RunObservation, RunSpec};
 
 /// Whether runs can be tested; where they are not supported, checks that one is refused.
 async fn has_runs(case: &Case<'_>) -> bool {
@@ -81,4 +81,18 @@ pub async fn an_unknown_run_is_nothing(fixture: &dyn RuntimeFixture) {
     let id = InstanceId("conformance-run-unknown".to_owned());
     assert_eq!(ok(case.runtime.observe_run(&id).await), None);
     ok(case.runtime.remove_run(EPOCH, &id).await);
+}
+
+/// A backend whose runs have neither input nor a terminal says so, and makes nothing.
+pub async fn input_is_refused_where_unsupported(fixture: &dyn RuntimeFixture) {
+    let case = Case::new(fixture, "run-input");
+    if !has_runs(&case).await || case.runtime.capabilities().interactive_runs {
+        return;
+    }
+    for input in [RunInput::Stream, RunInput::Terminal] {
+        let run = RunSpec { input, ..case.run("conformance-run-input", Workload::Ends(0)).await };
+        let answer = case.runtime.start_run(EPOCH, &run).await;
+        expect_kind(answer, ErrorKind::Unsupported, "what the capabilities exclude is refused");
+        assert_eq!(ok(case.runtime.observe_run(&run.id).await), None);
+    }
 }

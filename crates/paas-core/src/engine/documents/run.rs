@@ -8,7 +8,7 @@ use super::below;
 use crate::engine::Record;
 use crate::model::RevisionId;
 use crate::name::{AppEnv, TrackKey};
-use crate::port::{DocumentKey, InstanceId};
+use crate::port::{DocumentKey, InstanceId, RunInput};
 
 /// A one-off command: asked for, and started by whoever finds it so. It is removed some time after its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +22,17 @@ pub struct RunRecord {
     /// The command; the template's own if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
+    /// What its standard input is. With input or a terminal it ends with whoever is attached to it.
+    #[serde(default)]
+    pub input: RunInput,
+    /// Until when it waits for somebody to be attached; only with input or a terminal. It is moved on as long as
+    /// somebody is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub attended_until: Option<Timestamp>,
+    /// Whether somebody was attached to it; only with input or a terminal, which take one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub attached: bool,
     /// Who asked for it.
     pub created_by: String,
     /// When.

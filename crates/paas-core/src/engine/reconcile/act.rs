@@ -9,7 +9,7 @@ use crate::engine::TemplateRecord;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{RevisionId, Template};
 use crate::name::TrackKey;
-use crate::port::{Backend, ClusterPorts, RunSpec, ServiceState, ServiceTraffic, SetKey, SetSpec};
+use crate::port::{Backend, ClusterPorts, RunInput, RunSpec, ServiceState, ServiceTraffic, SetKey, SetSpec};
 use crate::release::{Act, Refusal, TrackState, Weights};
 
 /// Why a service of an application that was taken offline does not answer.
@@ -47,6 +47,7 @@ pub(super) async fn carry_out(
                     template: template(context, track, revision).await?,
                     command: None,
                     env: BTreeMap::new(),
+                    input: RunInput::None,
                     labels: labels(context, track, Some(revision)),
                 };
                 context.remember_run(id, Key::Track(track.clone()));

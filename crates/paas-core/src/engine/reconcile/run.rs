@@ -44,13 +44,25 @@ pub(super) async fn reconcile(
             context.call("stop a run", &run.track.cluster, call).await?;
             end(context, stored, &own, None, Some("it was stopped".to_owned())).await
         }
+        _ if left_alone(context, run) && !has_exited(seen.as_ref()) => {
+            let call = ports.runtime.remove_run(context.epoch, id);
+            context.call("stop a run", &run.track.cluster, call).await?;
+            let why = if run.attached {
+                "whoever was attached to it has gone"
+            } else {
+                "nobody was attached to it in time"
+            };
+            end(context, stored, &own, None, Some(why.to_owned())).await
+        }
         None => {
+            wake_when_alone(context, run, own);
             let spec = RunSpec {
                 id: id.clone(),
                 track: run.track.clone(),
                 template: template(context, &run.track, &run.revision).await?,
                 command: run.command.clone(),
                 env: std::collections::BTreeMap::new(),
+                input: run.input,
                 labels: labels(context, &run.track, Some(&run.revision)),
             };
             context
@@ -62,7 +74,25 @@ pub(super) async fn reconcile(
             let failure = (code.is_none()).then(|| why(exit.as_ref(), failure.as_ref()));
             end(context, stored, &own, code, failure).await
         }
-        Some(_) => Ok(()),
+        Some(_) => {
+            wake_when_alone(context, run, own);
+            Ok(())
+        }
+    }
+}
+
+/// Whether nobody is attached to a run that lives with whoever is.
+fn left_alone(context: &Context, run: &RunRecord) -> bool {
+    run.attended_until.is_some_and(|until| context.services.now() >= until)
+}
+
+fn has_exited(seen: Option<&RunObservation>) -> bool {
+    seen.is_some_and(|seen| seen.phase == InstancePhase::Exited)
+}
+
+fn wake_when_alone(context: &Context, run: &RunRecord, own: Key) {
+    if let Some(until) = run.attended_until {
+        context.wake_at(own, until);
     }
 }
 

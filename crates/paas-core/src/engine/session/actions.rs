@@ -10,7 +10,7 @@ use crate::engine::{AppRecord, AppStatus, EventRecord, Grant, RunRecord};
 use crate::error::Result;
 use crate::model::{Environment, Keep, Organization, Release, ReleaseNumber, RouteSpec};
 use crate::name::{AppEnv, AppRef, ClusterName, ComponentName, EnvRef, OrgName, RouteName};
-use crate::port::{InstanceId, Role, Scope, SecretValue};
+use crate::port::{InstanceId, Role, RunInput, Scope, SecretValue};
 use crate::tenancy::Actor;
 
 /// A method that performs one action. Its future is boxed, so that it is compiled here and not in every crate that
@@ -163,8 +163,12 @@ impl Session {
             DeleteAppEnv { at: at.clone(), confirm: confirm.to_owned() };
 
         /// Starts a one-off command with a component's image, configuration and limits.
-        run(at: &AppEnv, component: &ComponentName, command: Option<Vec<String>>) -> RunRecord =
-            RunCommand { at: at.clone(), component: component.clone(), command };
+        run(
+            at: &AppEnv,
+            component: &ComponentName,
+            command: Option<Vec<String>>,
+            input: RunInput
+        ) -> RunRecord = RunCommand { at: at.clone(), component: component.clone(), command, input };
         /// Shows a one-off command.
         get_run(at: &AppEnv, id: &InstanceId) -> RunRecord = GetRun { at: at.clone(), id: id.clone() };
         /// Lists one-off commands.

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,9 +12,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Session;
-use crate::action::{GetRun, ReadEvents, ReadLogs, UseExec};
+use super::attendance::attended;
+use crate::action::{AttachRun, ReadEvents, ReadLogs, UseExec};
 use crate::engine::outages::is_outage;
-use crate::engine::{Collections, EventRecord, Record as _, Services, Stored};
+use crate::engine::{Collections, EventRecord, Record as _, RunRecord, Services, Stored};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Environment;
 use crate::name::{AppEnv, ComponentName, TrackKey};
@@ -125,23 +127,42 @@ impl Session {
         Err(last.unwrap_or_else(|| unsupported(at, component)))
     }
 
-    /// Attaches to a one-off command. One that was only just asked for may not have started yet: the answer is
-    /// [`ErrorKind::NotFound`] until it has.
+    /// Attaches to a one-off command. One that was only just asked for is waited for.
+    ///
+    /// One with input or a terminal ends when the session is dropped; any other goes on.
     ///
     /// # Errors
-    /// Those of [`Session::perform`] and of [`Exec`](crate::port::Exec).
+    /// Those of [`Session::perform`] and of [`Exec`](crate::port::Exec); [`ErrorKind::Conflict`] if somebody was attached
+    /// to one with input or a terminal before.
     pub async fn attach(&self, at: &AppEnv, id: &InstanceId, options: ExecOptions) -> Result<ExecSession> {
-        let run = self.perform(GetRun { at: at.clone(), id: id.clone() }).await?;
-        let component = run.track.component.component.clone();
-        self.perform(UseExec { at: at.clone(), component: component.clone(), command: Vec::new() }).await?;
+        let run = self.perform(AttachRun { at: at.clone(), id: id.clone() }).await?;
         let exec = self.services.clusters().get(&run.track.cluster).and_then(|ports| ports.exec.clone());
-        let exec = exec.ok_or_else(|| unsupported(at, &component))?;
-        exec.exec(&ExecTarget::Run(id.clone()), &options).await
+        let exec = exec.ok_or_else(|| unsupported(at, &run.track.component.component))?;
+        let until = tokio::time::Instant::now() + PATIENCE;
+        let session = loop {
+            match exec.exec(&ExecTarget::Run(id.clone()), &options).await {
+                // It is started by a reconciler, soon.
+                Err(error)
+                    if error.kind() == ErrorKind::NotFound
+                        && run.ended_at.is_none()
+                        && tokio::time::Instant::now() < until =>
+                {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                other => break other?,
+            }
+        };
+        if !run.input.is_interactive() {
+            return Ok(session);
+        }
+        Ok(attended(Arc::clone(&self.services), RunRecord::key_of(at, id), session))
     }
 }
 
 /// How long a cluster may take to begin to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether a run was started.
+const PAUSE: Duration = Duration::from_millis(25);
 
 async fn within<T>(track: &TrackKey, call: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| {

@@ -20,6 +20,8 @@ pub(in crate::memory) struct Run {
     node: u32,
     life: u64,
     phase: InstancePhase,
+    /// Whether somebody was attached; with input or a terminal there is one.
+    attached: bool,
     exit: Option<ExitStatus>,
     failure: Option<InstanceFailure>,
     /// Everything it has printed, and whether it has ended.
@@ -31,6 +33,8 @@ pub(in crate::memory) struct Run {
 pub(in crate::memory) struct RunOutput {
     pub(in crate::memory) bytes: Vec<u8>,
     pub(in crate::memory) exit: Option<i32>,
+    /// What begins when somebody is attached, with its environment.
+    pub(in crate::memory) awaiting: Option<(Program, BTreeMap<String, String>)>,
 }
 
 /// What happens to a run by itself.
@@ -62,6 +66,7 @@ impl State {
             node: self.place().unwrap_or_default(),
             life: 0,
             phase: InstancePhase::Pending,
+            attached: false,
             exit: None,
             failure: None,
             output: watch::Sender::default(),
@@ -91,10 +96,20 @@ impl State {
         self.runs.get(id)
     }
 
+    /// Attaches to a run with input or a terminal; false if somebody was before.
+    pub(in crate::memory) fn claim_run(&mut self, id: &InstanceId) -> bool {
+        self.runs.get_mut(id).is_some_and(|run| !std::mem::replace(&mut run.attached, true))
+    }
+
     /// Ends a run from outside, by a signal sent to it.
     pub(in crate::memory) fn signal_run(&mut self, id: &InstanceId, signal: i32) {
+        self.end_run(id, Ending::Signal(signal));
+    }
+
+    /// Ends a run, unless it has.
+    pub(in crate::memory) fn end_run(&mut self, id: &InstanceId, ending: Ending) {
         if let Some(life) = self.runs.get(id).filter(|run| run.exit.is_none()).map(|run| run.life) {
-            self.run_tick(id, life, Stage::Ends(Ending::Signal(signal)));
+            self.run_tick(id, life, Stage::Ends(ending));
         }
     }
 
@@ -123,8 +138,13 @@ impl State {
                             return;
                         }
                     };
-                    run.print(&program.output(&env));
-                    (program.takes(), Some(Ending::Exit(program.code())))
+                    if run.spec.input.is_interactive() {
+                        run.output.send_modify(|output| output.awaiting = Some((program, env)));
+                        (Duration::ZERO, None)
+                    } else {
+                        run.print(&program.output(&env));
+                        (program.takes(), Some(Ending::Exit(program.code())))
+                    }
                 } else {
                     for line in image.lines() {
                         run.print(format!("{line}\n").as_bytes());
