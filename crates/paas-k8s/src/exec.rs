@@ -4,6 +4,7 @@
 //! whose caller is gone. Where the image has a shell, the command is therefore started with a mark in its environment, by
 //! which a second command finds and signals it.
 
+mod interactive;
 mod marked;
 mod run;
 mod session;
@@ -55,7 +56,7 @@ impl Exec for KubernetesCluster {
     }
 }
 
-fn is_running(pod: &Pod) -> bool {
+pub(super) fn is_running(pod: &Pod) -> bool {
     let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
     statuses.is_some_and(|all| {
         all.iter()

@@ -13,6 +13,7 @@
 mod access;
 mod answer;
 mod apply;
+mod attach;
 mod controllers;
 mod data_plane;
 mod exec;

@@ -39,6 +39,7 @@ const NEEDS: &[Need] = &[
     ("policy", "poddisruptionbudgets", &["get", "create", "patch", "delete"], None),
     ("", "pods/log", &["get"], None),
     ("", "pods/exec", &["get", "create"], Some("commands in instances")),
+    ("", "pods/attach", &["get", "create"], Some("runs with input or a terminal")),
     ("", "persistentvolumeclaims", &["get", "list", "create", "delete"], Some("volumes")),
     ("apps", "statefulsets", APPLY, MANIFESTS),
     ("batch", "cronjobs", APPLY, MANIFESTS),

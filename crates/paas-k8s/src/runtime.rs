@@ -39,6 +39,7 @@ impl Runtime for KubernetesCluster {
             storage_limits: true,
             volumes: self.shared.options.volumes.is_some(),
             runs: true,
+            interactive_runs: true,
             survives_server: true,
             manifests: true,
         }

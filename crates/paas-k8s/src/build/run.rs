@@ -3,7 +3,7 @@
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, PodTemplateSpec, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use paas_core::port::{Epoch, RunSpec};
+use paas_core::port::{Epoch, RunInput, RunSpec};
 
 use super::pod::Purpose;
 use super::{Builder, Inputs, config, container, metadata, needs_objects};
@@ -36,6 +36,12 @@ impl Builder<'_> {
             container.command = Some(container::literal(command));
             container.args = None;
         }
+        if let Some(container) = pod.containers.first_mut().filter(|_| spec.input.is_interactive()) {
+            container.stdin = Some(true);
+            // It ends with the one that is attached.
+            container.stdin_once = Some(true);
+            container.tty = Some(spec.input == RunInput::Terminal);
+        }
         let run_id = std::collections::BTreeMap::from([(self.key(keys::RUN_ID), spec.id.to_string())]);
         let job = Job {
             metadata: ObjectMeta {
@@ -67,5 +73,15 @@ impl Builder<'_> {
             secret: config::secret(metadata(&namespace, &name, labels), &spec.template, &spec.env, inputs),
             staged,
         }
+    }
+}
+
+/// What the input of a run is, as its job says.
+pub(crate) fn input_of(job: &Job) -> RunInput {
+    let pod = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    match pod.and_then(|pod| pod.containers.first()) {
+        Some(container) if container.tty == Some(true) => RunInput::Terminal,
+        Some(container) if container.stdin == Some(true) => RunInput::Stream,
+        _ => RunInput::None,
     }
 }

@@ -9,7 +9,7 @@ use paas_core::model::{
     Resources, RestartPolicy, RevisionId, SecretFingerprint, SecretRef, Security, Template, Termination,
     VolumeMount,
 };
-use paas_core::port::{Epoch, InstanceId, RunSpec, SecretValue, SetKey, SetSpec};
+use paas_core::port::{Epoch, InstanceId, RunInput, RunSpec, SecretValue, SetKey, SetSpec};
 use paas_core::{Bytes, ClusterName, Cpu, TrackKey};
 
 use super::{Builder, Inputs, Selection, check, component_service};
@@ -140,10 +140,15 @@ fn a_run() {
         template: Template { volumes: Vec::new(), files: Vec::new(), ..template() },
         command: Some(vec!["migrate".to_owned()]),
         env: BTreeMap::from([("STEP".to_owned(), ResolvedValue::Plain("4".to_owned()))]),
+        input: RunInput::None,
         labels: BTreeMap::new(),
     };
     let objects = Builder::new(&options).run(Epoch(7), &run, &inputs());
     assert_yaml_snapshot!("job", objects.job);
+    for input in [RunInput::None, RunInput::Stream, RunInput::Terminal] {
+        let run = RunSpec { input, ..run.clone() };
+        assert_eq!(crate::build::input_of(&Builder::new(&options).run(Epoch(7), &run, &inputs()).job), input);
+    }
 }
 
 #[test]

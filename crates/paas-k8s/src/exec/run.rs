@@ -1,7 +1,7 @@
 //! Attached to a run.
 //!
-//! A run's output is read from its log, so that everything it printed is shown, whenever one attaches. Input cannot be
-//! passed to it.
+//! A run's output is read from its log, so that everything it printed is shown, whenever one attaches. What one with a
+//! terminal prints comes over that. Input is passed on by [`interactive`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,17 +10,24 @@ use futures::{AsyncReadExt as _, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, LogParams};
-use paas_core::port::{ExecInput, ExecOptions, ExecOutput, ExecSession, InstanceId, InstancePhase};
+use paas_core::port::{
+    ExecInput, ExecOptions, ExecOutput, ExecSession, InstanceId, InstancePhase, RunInput, RunObservation,
+};
 use paas_core::{Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 
-use crate::build::CONTAINER;
+use super::interactive;
+use crate::build::{CONTAINER, input_of};
 use crate::cluster::Shared;
 use crate::runtime::{FoundRun, find_run, observe_found};
 
-const OPERATION: &str = "attach to a run";
+pub(super) const OPERATION: &str = "attach to a run";
 const PIECES: usize = 16;
-const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
+/// Longer than most take to end after they were asked to.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// What a command is told whose session is gone (`SIGHUP` of signal(7)).
+const HANG_UP: i32 = 1;
 
 /// Attaches to a run.
 pub(super) async fn attach(
@@ -28,45 +35,89 @@ pub(super) async fn attach(
     id: &InstanceId,
     options: &ExecOptions,
 ) -> Result<ExecSession> {
-    if find_run(shared, OPERATION, id).await?.is_none() {
-        return Err(Error::new(ErrorKind::NotFound, OPERATION).with_context("run", id));
-    }
-    if options.stdin {
-        return Err(Error::new(ErrorKind::Unsupported, OPERATION)
-            .with_context("run", id)
-            .with_source("input cannot be passed to a run on Kubernetes")
-            .with_remedy("Run the command in an instance instead."));
-    }
+    let found = find_run(shared, OPERATION, id).await?;
+    let found = found.ok_or_else(|| Error::new(ErrorKind::NotFound, OPERATION).with_context("run", id))?;
+    let kind = input_of(&found.job);
+    options.check_run(id, kind)?;
     let (input, inputs) = mpsc::channel(PIECES);
     let (outputs, output) = mpsc::channel(PIECES);
-    tokio::spawn(watch(Arc::clone(shared), id.clone(), inputs, outputs));
+    let attached = Attached { shared: Arc::clone(shared), id: id.clone(), kind, options: options.clone() };
+    tokio::spawn(attached.watch(inputs, outputs));
     let output = stream::unfold(output, |mut output| async move { Some((output.recv().await?, output)) });
     Ok(ExecSession { input, output: Box::pin(output) })
 }
 
-type Outputs = mpsc::Sender<Result<ExecOutput>>;
+pub(super) type Outputs = mpsc::Sender<Result<ExecOutput>>;
+/// The last signal that was sent.
+pub(super) type Killed = std::sync::Mutex<Option<i32>>;
 
-async fn watch(shared: Arc<Shared>, id: InstanceId, mut inputs: mpsc::Receiver<ExecInput>, outputs: Outputs) {
-    let killed = std::sync::Mutex::new(None);
-    let told = async {
-        let answer = follow(&shared, &id, &outputs, &killed).await;
-        let _ = outputs.send(answer).await; // nobody reads any more
-    };
-    let signals = async {
-        while let Some(piece) = inputs.recv().await {
-            if let ExecInput::Signal(signal) = piece {
-                *Shared::lock(&killed) = Some(signal);
-                if let Err(error) = end(&shared, &id, signal).await {
-                    tracing::debug!(error = %error.report(), "cannot signal a run");
+/// Somebody who is attached to a run.
+pub(super) struct Attached {
+    pub(super) shared: Arc<Shared>,
+    pub(super) id: InstanceId,
+    pub(super) kind: RunInput,
+    pub(super) options: ExecOptions,
+}
+
+impl Attached {
+    async fn watch(self, mut inputs: mpsc::Receiver<ExecInput>, outputs: Outputs) {
+        let killed = Killed::new(None);
+        let (pass, passed) = mpsc::channel(PIECES);
+        let told = async {
+            let answer = match self.kind {
+                RunInput::Terminal => interactive::converse(&self, passed, &outputs, &killed).await,
+                RunInput::Stream => tokio::select! {
+                    answer = follow(&self.shared, &self.id, &outputs, &killed) => answer,
+                    error = interactive::feed_stream(&self, passed) => Err(error),
+                },
+                _ => {
+                    drop(passed); // there is nowhere to pass it to
+                    follow(&self.shared, &self.id, &outputs, &killed).await
+                }
+            };
+            if answer.is_err() && self.kind.is_interactive() {
+                self.end(HANG_UP).await;
+            }
+            let _ = outputs.send(answer).await; // nobody reads any more
+        };
+        let taken = async {
+            while let Some(piece) = inputs.recv().await {
+                if let ExecInput::Signal(signal) = piece {
+                    *Shared::lock(&killed) = Some(signal);
+                    self.end(signal).await;
+                } else {
+                    let _ = pass.send(piece).await; // it takes no more
                 }
             }
+            drop(pass);
+            std::future::pending::<()>().await;
+        };
+        tokio::pin!(told, taken);
+        tokio::select! {
+            () = &mut told => {}
+            () = &mut taken => {}
+            // The attachment is held meanwhile: its end would be that of the input, after which a command may succeed.
+            () = outputs.closed() => if self.kind.is_interactive() {
+                let _ = tokio::time::timeout(PATIENCE, self.hang_up()).await;
+            },
         }
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        () = told => {}
-        () = signals => {}
-        () = outputs.closed() => {}
+    }
+
+    /// Ends the run, and waits until it has ended.
+    async fn hang_up(&self) {
+        self.end(HANG_UP).await;
+        while let Ok(Some(found)) = find_run(&self.shared, OPERATION, &self.id).await {
+            if observe_found(&found).phase == InstancePhase::Exited {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn end(&self, signal: i32) {
+        if let Err(error) = end(&self.shared, &self.id, signal).await {
+            tracing::debug!(error = %error.report(), "cannot signal a run");
+        }
     }
 }
 
@@ -75,7 +126,7 @@ async fn follow(
     shared: &Arc<Shared>,
     id: &InstanceId,
     outputs: &Outputs,
-    killed: &std::sync::Mutex<Option<i32>>,
+    killed: &Killed,
 ) -> Result<ExecOutput> {
     let mut is_shown = false;
     loop {
@@ -85,22 +136,29 @@ async fn follow(
         if let (false, Some(pod)) = (is_shown, &found.pod) {
             is_shown = show(shared, pod, outputs).await?;
         }
-        let seen = observe_found(&found);
-        if seen.phase == InstancePhase::Exited {
-            let signal = *Shared::lock(killed);
-            return match (seen.exit, signal) {
-                (Some(exit), _) => {
-                    let code = exit.code.or(exit.signal.map(|signal| 128 + signal));
-                    Ok(ExecOutput::Exit(code.unwrap_or(255)))
-                }
-                (None, Some(signal)) => Ok(ExecOutput::Exit(128 + signal)),
-                (None, None) => Err(Error::new(ErrorKind::Lost, OPERATION)
-                    .with_context("run", id)
-                    .with_source(seen.failure.map(|it| it.message).unwrap_or_default())),
-            };
+        if let Some(end) = told_end(id, observe_found(&found), killed) {
+            return end;
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// How a run ended, if it has.
+pub(super) fn told_end(id: &InstanceId, seen: RunObservation, killed: &Killed) -> Option<Result<ExecOutput>> {
+    if seen.phase != InstancePhase::Exited {
+        return None;
+    }
+    let signal = *Shared::lock(killed);
+    Some(match (seen.exit, signal) {
+        (Some(exit), _) => {
+            let code = exit.code.or(exit.signal.map(|signal| 128 + signal));
+            Ok(ExecOutput::Exit(code.unwrap_or(255)))
+        }
+        (None, Some(signal)) => Ok(ExecOutput::Exit(128 + signal)),
+        (None, None) => Err(Error::new(ErrorKind::Lost, OPERATION)
+            .with_context("run", id)
+            .with_source(seen.failure.map(|it| it.message).unwrap_or_default())),
+    })
 }
 
 /// Shows a pod's log to its end; false if it has none yet.

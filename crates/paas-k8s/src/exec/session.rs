@@ -23,7 +23,7 @@ const PIECE: usize = 32 * 1024;
 /// How long a command may take to fail to start, before it is taken for started.
 const STARTED: Duration = Duration::from_millis(300);
 
-type Sizes = futures::channel::mpsc::Sender<Size>;
+pub(super) type Sizes = futures::channel::mpsc::Sender<Size>;
 type Outputs = mpsc::Sender<Result<ExecOutput>>;
 
 /// Starts a command in a pod.
@@ -130,7 +130,7 @@ fn is_missing(text: &[u8]) -> bool {
         && (text.contains("not found") || text.contains("Permission denied"))
 }
 
-async fn resize(sizes: &mut Sizes, size: paas_core::port::TerminalSize) {
+pub(super) async fn resize(sizes: &mut Sizes, size: paas_core::port::TerminalSize) {
     use futures::SinkExt as _;
     let _ = sizes.send(Size { width: size.columns, height: size.rows }).await; // it has ended
 }
@@ -215,7 +215,7 @@ impl Session {
     }
 }
 
-async fn close<W: tokio::io::AsyncWrite + Unpin>(stdin: &mut Option<W>) {
+pub(super) async fn close<W: tokio::io::AsyncWrite + Unpin>(stdin: &mut Option<W>) {
     if let Some(mut writer) = stdin.take() {
         let _ = writer.shutdown().await; // it has ended
     }

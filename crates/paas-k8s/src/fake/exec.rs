@@ -27,6 +27,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tower::BoxError;
 
 use super::answer::Refused;
+use super::attach::Attached;
 use super::kubelet::uid_of;
 use super::objects::Key;
 use super::request::Request;
@@ -34,12 +35,12 @@ use super::service::{AnswerBody, refusal, whole};
 use super::{Inner, kinds};
 
 const PROTOCOL: &str = "v5.channel.k8s.io";
-const STDIN: u8 = 0;
-const STDOUT: u8 = 1;
+pub(super) const STDIN: u8 = 0;
+pub(super) const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
-const STATUS: u8 = 3;
-const RESIZE: u8 = 4;
-const CLOSE: u8 = 255;
+pub(super) const STATUS: u8 = 3;
+pub(super) const RESIZE: u8 = 4;
+pub(super) const CLOSE: u8 = 255;
 
 /// A command that runs inside a pod.
 #[derive(Debug)]
@@ -81,11 +82,12 @@ pub(super) fn upgrade(inner: Arc<Inner>, request: http::Request<Incoming>) -> Re
         let pod = state.objects.get(&key);
         pod.map(|pod| pod["status"]["containerStatuses"][0]["state"]["running"].is_object())
     });
-    let is_exec = parsed.subresource.as_deref() == Some("exec") && parsed.method == Method::GET;
+    let is_known =
+        matches!(parsed.subresource.as_deref(), Some("exec" | "attach")) && parsed.method == Method::GET;
     match runs {
         None => refusal(&Refused::missing(&key)),
         Some(false) => refusal(&Refused::bad_request("the container is not running")),
-        Some(true) if !is_exec => refusal(&Refused::bad_request("only exec is understood")),
+        Some(true) if !is_known => refusal(&Refused::bad_request("only exec and attach are understood")),
         Some(true) => accept(inner, request, parsed, key),
     }
 }
@@ -101,6 +103,9 @@ fn accept(
     tokio::spawn(async move {
         if let Ok(upgraded) = hyper::upgrade::on(request).await {
             let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
+            if parsed.subresource.as_deref() == Some("attach") {
+                return Attached::new(inner, socket, key, parsed.asks("stdout")).run().await;
+            }
             let words: Vec<String> = parsed
                 .query
                 .iter()
@@ -120,9 +125,11 @@ fn accept(
     response.expect("the status and the headers are valid")
 }
 
+pub(super) type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
 struct Session {
     inner: Arc<Inner>,
-    socket: WebSocketStream<TokioIo<Upgraded>>,
+    socket: Socket,
     key: Key,
     terminal: bool,
 }
@@ -261,7 +268,7 @@ fn shell(words: &[String]) -> Shell {
     Shell::Run { mark, command: words.get(4..).unwrap_or_default().to_vec() }
 }
 
-fn exit(code: u32) -> Value {
+pub(super) fn exit(code: u32) -> Value {
     if code == 0 {
         return json!({ "metadata": {}, "status": "Success" });
     }

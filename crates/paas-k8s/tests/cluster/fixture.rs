@@ -22,8 +22,8 @@ use paas_core::model::{
 };
 use paas_core::port::{
     ClusterPorts, Epoch, Exec, ExecInput, ExecOptions, ExecOutput, ExecSession, ExecTarget, InstanceId, Logs,
-    Router, RouterCapabilities, RunSpec, Runtime, RuntimeCapabilities, SecretSource, SecretValue, SetKey,
-    SetObservation, SetSpec,
+    Router, RouterCapabilities, RunInput, RunObservation, RunSpec, Runtime, RuntimeCapabilities,
+    SecretSource, SecretValue, SetKey, SetObservation, SetSpec,
 };
 use paas_core::{AppEnv, Bytes, ClusterName, ComponentKey, EnvRef, Result, TrackKey};
 use paas_k8s::client::connect;
@@ -46,6 +46,7 @@ const RUNTIME: RuntimeCapabilities = RuntimeCapabilities {
     storage_limits: true,
     volumes: false,
     runs: true,
+    interactive_runs: true,
     survives_server: true,
     manifests: true,
 };
@@ -445,7 +446,7 @@ impl ExecFixture for Fixture {
         self.one_more(track).await
     }
 
-    async fn run(&self, track: &TrackKey, command: Command) -> Option<InstanceId> {
+    async fn run(&self, track: &TrackKey, command: Command, input: RunInput) -> Option<InstanceId> {
         let id = InstanceId(format!("run-of-{}", track.component.at.app));
         let spec = RunSpec {
             id: id.clone(),
@@ -453,10 +454,15 @@ impl ExecFixture for Fixture {
             template: self.web(&track.component, "r1"),
             command: Some(self.words(&command)),
             env: BTreeMap::new(),
+            input,
             labels: BTreeMap::new(),
         };
         ok(self.cluster.start_run(Epoch(1), &spec).await);
         Some(id)
+    }
+
+    async fn observe_run(&self, run: &InstanceId) -> Option<RunObservation> {
+        ok(self.cluster.observe_run(run).await)
     }
 
     fn words(&self, command: &Command) -> Vec<String> {
@@ -469,6 +475,7 @@ impl ExecFixture for Fixture {
             Command::Exit(code) => script(format!("exit {code}")),
             Command::Sleep => vec!["sleep".to_owned(), "3600".to_owned()],
             Command::Size => script("stty size".to_owned()),
+            Command::AskedSize => script("read -r _; stty size".to_owned()),
             Command::Missing => vec!["no-such-command".to_owned()],
             other => unimplemented!("{other:?}"),
         }

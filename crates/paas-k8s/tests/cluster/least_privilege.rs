@@ -15,8 +15,8 @@ use paas_core::conformance::router::{Answer, RouterFixture};
 use paas_core::conformance::runtime::{RuntimeFixture, Workload};
 use paas_core::model::RevisionId;
 use paas_core::port::{
-    Backend, Epoch, Exec as _, ExecOptions, ExecTarget, LogOptions, Logs as _, RouteBinding, Router as _,
-    RunSpec, Runtime as _, ServiceState, ServiceTraffic, SetKey, SetSpec,
+    Backend, Epoch, Exec as _, ExecOptions, ExecOutput, ExecTarget, LogOptions, Logs as _, RouteBinding,
+    Router as _, RunInput, RunSpec, Runtime as _, ServiceState, ServiceTraffic, SetKey, SetSpec,
 };
 use paas_core::{Bytes, ErrorKind, TrackKey};
 use paas_k8s::client::connect;
@@ -254,6 +254,7 @@ async fn suffices(place: &'static Place) {
         template: second.template.clone(),
         command: Some(vec!["echo".to_owned(), "done".to_owned()]),
         env: BTreeMap::new(),
+        input: RunInput::None,
         labels: BTreeMap::new(),
     };
     ok(cluster.start_run(Epoch(1), &run).await);
@@ -261,6 +262,19 @@ async fn suffices(place: &'static Place) {
     let session = ok(cluster.exec(&ExecTarget::Run(run.id.clone()), &options).await);
     let output: Vec<_> = session.output.try_collect().await.unwrap();
     assert!(!output.is_empty());
+    ok(cluster.remove_run(Epoch(1), &run.id).await);
+    let run = RunSpec {
+        id: paas_core::port::InstanceId("run-input".to_owned()),
+        command: Some(vec!["cat".to_owned()]),
+        input: RunInput::Stream,
+        ..run
+    };
+    ok(cluster.start_run(Epoch(1), &run).await);
+    let options = ExecOptions { command: Vec::new(), stdin: true, terminal: None };
+    let session = ok(cluster.exec(&ExecTarget::Run(run.id.clone()), &options).await);
+    drop(session.input);
+    let output: Vec<_> = session.output.try_collect().await.unwrap();
+    assert_eq!(output, [ExecOutput::Exit(0)]);
     ok(cluster.remove_run(Epoch(1), &run.id).await);
 
     ok(cluster.apply_routes(Epoch(1), &at, &[]).await);

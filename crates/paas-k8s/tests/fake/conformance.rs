@@ -14,8 +14,8 @@ use paas_core::conformance::surroundings::SurroundingsFixture;
 use paas_core::memory::{Ending, Image};
 use paas_core::model::{Port, RevisionId, Template, Termination};
 use paas_core::port::{
-    ClusterPorts, Epoch, Exec, InstanceId, Logs, Router, RouterCapabilities, RunSpec, Runtime,
-    RuntimeCapabilities,
+    ClusterPorts, Epoch, Exec, InstanceId, Logs, Router, RouterCapabilities, RunInput, RunObservation,
+    RunSpec, Runtime, RuntimeCapabilities,
 };
 use paas_core::{ComponentKey, EnvRef, TrackKey};
 use paas_k8s::fake::Reply;
@@ -163,7 +163,7 @@ impl ExecFixture for Fixture {
         self.one_more(track).await
     }
 
-    async fn run(&self, track: &TrackKey, command: Command) -> Option<InstanceId> {
+    async fn run(&self, track: &TrackKey, command: Command, input: RunInput) -> Option<InstanceId> {
         let id = InstanceId(format!("run-of-{}", track.component.at.app));
         let spec = RunSpec {
             id: id.clone(),
@@ -171,10 +171,15 @@ impl ExecFixture for Fixture {
             template: self.ready(&track.component),
             command: Some(self.words(&command)),
             env: BTreeMap::new(),
+            input,
             labels: BTreeMap::new(),
         };
         ok(self.cluster.start_run(Epoch(1), &spec).await);
         Some(id)
+    }
+
+    async fn observe_run(&self, run: &InstanceId) -> Option<RunObservation> {
+        ok(self.cluster.observe_run(run).await)
     }
 
     fn words(&self, command: &Command) -> Vec<String> {
@@ -188,6 +193,7 @@ impl ExecFixture for Fixture {
             Command::Exit(_) => vec!["exit", "0"],
             Command::Sleep => vec!["sleep", "3600"],
             Command::Size => vec!["size"],
+            Command::AskedSize => vec!["asked-size"],
             Command::Missing => vec!["no-such-command"],
             other => unimplemented!("{other:?}"),
         };

@@ -25,6 +25,7 @@ pub(crate) const RUNTIME: RuntimeCapabilities = RuntimeCapabilities {
     storage_limits: true,
     volumes: true,
     runs: true,
+    interactive_runs: true,
     survives_server: true,
     manifests: true,
 };

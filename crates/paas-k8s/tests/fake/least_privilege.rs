@@ -11,8 +11,8 @@ use paas_core::model::{
 };
 use paas_core::port::{
     Backend, Epoch, Exec as _, ExecInput, ExecOptions, ExecTarget, InstanceId, InstancePhase, LogOptions,
-    Logs as _, RouteBinding, Router as _, RunSpec, Runtime as _, ServiceState, ServiceTraffic, SetKey,
-    SetSpec,
+    Logs as _, RouteBinding, Router as _, RunInput, RunSpec, Runtime as _, ServiceState, ServiceTraffic,
+    SetKey, SetSpec,
 };
 use paas_core::{Bytes, Cpu, ErrorKind, Result};
 use paas_k8s::SpaceOptions;
@@ -174,6 +174,7 @@ async fn exercise(fixture: &Fixture) -> Result<()> {
         template: with_files(fixture.ready(&track("shop").component)),
         command: Some(vec!["sleep".to_owned(), "3600".to_owned()]),
         env: BTreeMap::new(),
+        input: RunInput::None,
         labels: BTreeMap::new(),
     };
     cluster.start_run(Epoch(1), &run).await?;
@@ -187,6 +188,18 @@ async fn exercise(fixture: &Fixture) -> Result<()> {
             break;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    cluster.remove_run(Epoch(2), &id).await?;
+
+    let id = InstanceId("run-2".to_owned());
+    let command = Some(vec!["cat".to_owned()]);
+    let run = RunSpec { id: id.clone(), command, input: RunInput::Stream, ..run };
+    cluster.start_run(Epoch(2), &run).await?;
+    let options = ExecOptions { command: Vec::new(), stdin: true, terminal: None };
+    let mut session = cluster.exec(&ExecTarget::Run(id.clone()), &options).await?;
+    drop(session.input);
+    while let Some(piece) = session.output.next().await {
+        piece?;
     }
     cluster.remove_run(Epoch(2), &id).await?;
 
