@@ -10,6 +10,7 @@ mod machine {
     pub(crate) mod conformance;
     pub(crate) mod fixture;
     pub(crate) mod image;
+    pub(crate) mod interactive;
     pub(crate) mod owners;
     pub(crate) mod printed;
     pub(crate) mod probes;
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 use machine::fixture::Fixture;
-use machine::{behaviour, commands, fixture, image, owners, printed, probes, survival};
+use machine::{behaviour, commands, fixture, image, interactive, owners, printed, probes, survival};
 use paas_core::conformance::Promise;
 use support::ordinary_user;
 
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
         commands::be_a_server(&folder);
     }
     let arguments = Arguments::from_args();
-    let suites: [(&str, Vec<Promise<Fixture>>); 11] = [
+    let suites: [(&str, Vec<Promise<Fixture>>); 12] = [
         ("runtime", paas_core::runtime_conformance!(list)),
         ("router", paas_core::router_conformance!(list)),
         ("exec", paas_core::exec_conformance!(list)),
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         ("commands", commands::promises()),
         ("probes", probes::promises()),
         ("printed", printed::promises()),
+        ("interactive", interactive::promises()),
         ("owners", owners::promises()),
         ("survival", survival::promises()),
     ];

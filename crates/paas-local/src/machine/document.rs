@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::gateway::RouterState;
+use crate::Exit;
 
 /// A set as declared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +39,12 @@ pub(super) struct InstanceDocument {
 pub(super) struct RunDocument {
     pub(super) spec: RunSpec,
     pub(super) epoch: Epoch,
+    /// Whether somebody was attached to one with input or a terminal, which begins its command, once.
+    #[serde(default)]
+    pub(super) begun: bool,
+    /// How that command ended. It is not the first process of the container, whose exit is recorded there.
+    #[serde(default)]
+    pub(super) exit: Option<Exit>,
 }
 
 /// The files.

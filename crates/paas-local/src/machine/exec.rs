@@ -4,6 +4,7 @@
 //! the instance was started with.
 
 mod input;
+mod interactive;
 mod probe;
 mod run;
 mod session;

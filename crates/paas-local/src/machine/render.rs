@@ -113,7 +113,7 @@ fn platform_variables(at: &AppEnv, track: &TrackKey, id: &InstanceId) -> [(Strin
 }
 
 /// What runs: as container engines combine an image's entry point and command with what is given.
-fn command(template: &Template, image: &Image) -> Result<Vec<String>> {
+pub(super) fn command(template: &Template, image: &Image) -> Result<Vec<String>> {
     let config = image.config();
     let words: Vec<String> = match (&template.command, &template.args) {
         (Some(command), args) => command.iter().chain(args.iter().flatten()).cloned().collect(),

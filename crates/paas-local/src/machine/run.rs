@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use paas_core::model::Template;
 use paas_core::port::{
     Epoch, ExitStatus, InstanceFailure, InstanceId, InstancePhase, RunObservation, RunSpec, RuntimeEvent,
 };
 use paas_core::{Error, ErrorKind, Fault, Result, TrackKey};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Shared;
 use super::container::{Found, container_id};
@@ -16,7 +17,7 @@ use super::error::{failure, image_failure, start_failure};
 use super::gateway::Endpoint;
 use super::render;
 use super::set::{Sets, check_epoch};
-use crate::{Exit, Instance};
+use crate::{Command, Exit, Instance};
 
 /// A run.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(super) struct Run {
     stop: CancellationToken,
     /// Its task is over.
     over: CancellationToken,
+    /// Whoever was attached to one with input or a terminal has gone, and how its command ended is known.
+    spoken: CancellationToken,
 }
 
 impl Run {
@@ -39,6 +42,7 @@ impl Run {
             container: None,
             stop: CancellationToken::new(),
             over: CancellationToken::new(),
+            spoken: CancellationToken::new(),
         }
     }
 }
@@ -59,7 +63,7 @@ impl Shared {
         if let Some(run) = sets.runs.get(&spec.id) {
             return check_epoch(run.document.epoch, epoch, &spec.id);
         }
-        let document = RunDocument { spec: spec.clone(), epoch };
+        let document = RunDocument { spec: spec.clone(), epoch, begun: false, exit: None };
         self.documents.put_run(&document)?;
         self.resume_run(&mut sets, document, None);
         Ok(())
@@ -74,7 +78,7 @@ impl Shared {
         let shared = self.clone();
         self.tasks.spawn(async move {
             let _over = over;
-            let work = shared.carry_out(&document.spec, found);
+            let work = shared.carry_out(&document, found);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
@@ -84,14 +88,25 @@ impl Shared {
         });
     }
 
-    async fn carry_out(&self, spec: &RunSpec, found: Option<Found>) {
+    async fn carry_out(&self, document: &RunDocument, found: Option<Found>) {
+        let spec = &document.spec;
         let state = match found {
+            _ if document.begun => {
+                let exit = document.exit.clone().unwrap_or_else(Exit::lost);
+                if let Some(Found { state: crate::Found::Running(container), .. }) = found {
+                    self.end_command(&spec.id, &container, exit.clone()).await;
+                }
+                Ok(crate::Found::Ended(exit))
+            }
             Some(found) => Ok(found.state),
             None => self.start_container(spec).await,
         };
         let exit = match state {
             Ok(crate::Found::Ended(exit)) => exit,
-            Ok(crate::Found::Running(container)) => self.wait_for_run(spec, container).await,
+            Ok(crate::Found::Running(container)) => {
+                let exit = self.wait_for_run(spec, container).await;
+                self.exit_of_command(&spec.id).await.unwrap_or(exit)
+            }
             Err(failure) => {
                 return self.show_run(&spec.id, |seen| {
                     seen.phase = InstancePhase::Exited;
@@ -114,17 +129,15 @@ impl Shared {
     }
 
     async fn start_container(&self, spec: &RunSpec) -> Result<crate::Found, InstanceFailure> {
-        let mut template = spec.template.clone();
-        if let Some(command) = &spec.command {
-            (template.command, template.args) = (Some(command.clone()), None);
-        }
-        template.env.extend(spec.env.clone());
-        // It is not called, so that it may listen wherever it likes.
-        template.ports.clear();
+        let template = template(spec);
         let image = self.images.fetch(&template).await.map_err(|error| image_failure(&error))?;
         let container = container_id(&spec.id, 0).map_err(|error| start_failure(&error))?;
         let rendered = render::instance(self, &spec.track, &spec.id, container, &template, &image);
-        let (made, secrets) = rendered.await.map_err(|error| failure("start_failed", error.report()))?;
+        let (mut made, secrets) = rendered.await.map_err(|error| failure("start_failed", error.report()))?;
+        if spec.input.is_interactive() {
+            // Its command is started by whoever is attached.
+            made.command = Command::Pause;
+        }
         let _turn = self.starts.acquire().await;
         self.launch(&made, secrets).await.map_err(|error| start_failure(&error))
     }
@@ -151,17 +164,64 @@ impl Shared {
         container.wait().await
     }
 
+    /// Begins a conversation with a run that has input or a terminal. It is over when the guard is dropped.
+    pub(super) fn claim_run(&self, id: &InstanceId) -> Result<DropGuard> {
+        const OPERATION: &str = "attach to a run";
+        let mut sets = self.sets();
+        self.check_open()?;
+        let run = sets
+            .runs
+            .get_mut(id)
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, OPERATION).with_context("run", id))?;
+        if run.document.begun {
+            return Err(Error::new(ErrorKind::Conflict, OPERATION)
+                .with_context("run", id)
+                .with_source("somebody is attached to it, or was"));
+        }
+        run.document.begun = true;
+        self.documents.put_run(&run.document)?;
+        Ok(run.spoken.clone().drop_guard())
+    }
+
+    /// Ends a run with input or a terminal, whose command has ended.
+    pub(super) async fn end_command(&self, id: &InstanceId, container: &Instance, mut exit: Exit) {
+        match container.kill().await {
+            Ok(end) => exit.out_of_memory = end.out_of_memory,
+            Err(error) => tracing::warn!(run = %id, "{}", error.chain()),
+        }
+        if let Some(run) = self.sets().runs.get_mut(id) {
+            run.document.exit = Some(exit.clone());
+            if let Err(error) = self.documents.put_run(&run.document) {
+                // It counts as lost if the machine is opened again.
+                tracing::warn!(run = %id, "{}", error.report());
+            }
+        }
+        self.end_run(id, &exit);
+    }
+
+    /// How the command of a run with input or a terminal ended, once its conversation is over; nothing if there was none.
+    async fn exit_of_command(&self, id: &InstanceId) -> Option<Exit> {
+        let begun = |run: &Run| run.document.begun.then(|| run.spoken.clone());
+        let spoken = self.sets().runs.get(id).and_then(begun)?;
+        spoken.cancelled().await;
+        let exit = self.sets().runs.get(id)?.document.exit.clone();
+        Some(exit.unwrap_or_else(Exit::lost))
+    }
+
     fn end_run(&self, id: &InstanceId, exit: &Exit) {
         self.show_run(id, |seen| {
             seen.phase = InstancePhase::Exited;
-            seen.failure = if exit.lost {
+            seen.failure = if let Some(why) = &exit.failure {
+                let error = crate::Error::new(why.kind, "start a command").with_detail(why.message.clone());
+                Some(start_failure(&error))
+            } else if exit.lost {
                 Some(failure("lost", "how it ended is not known: its supervisor or the machine went down"))
             } else if exit.out_of_memory {
                 Some(failure("out_of_memory", "it used more memory than its limit and was killed"))
             } else {
                 None
             };
-            seen.exit = (!exit.lost).then_some(ExitStatus {
+            seen.exit = (!exit.lost && exit.failure.is_none()).then_some(ExitStatus {
                 code: exit.code,
                 signal: exit.signal,
                 out_of_memory: exit.out_of_memory,
@@ -193,8 +253,12 @@ impl Shared {
             desired.endpoints.remove(container.as_str());
         });
         self.instances.remove(&container).await?;
-        self.documents.remove_run(id)?;
-        self.sets().runs.remove(id);
+        {
+            // Together, so that nobody writes down how it ended in between.
+            let mut sets = self.sets();
+            self.documents.remove_run(id)?;
+            sets.runs.remove(id);
+        }
         self.tell(RuntimeEvent::Run(id.clone()));
         Ok(())
     }
@@ -218,4 +282,16 @@ impl Shared {
                 .with_source(error)
         })
     }
+}
+
+/// The template of what runs.
+pub(super) fn template(spec: &RunSpec) -> Template {
+    let mut template = spec.template.clone();
+    if let Some(command) = &spec.command {
+        (template.command, template.args) = (Some(command.clone()), None);
+    }
+    template.env.extend(spec.env.clone());
+    // It is not called, so that it may listen wherever it likes.
+    template.ports.clear();
+    template
 }

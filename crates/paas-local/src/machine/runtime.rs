@@ -28,6 +28,7 @@ impl Runtime for LocalMachine {
             storage_limits: false,
             volumes: true,
             runs: true,
+            interactive_runs: true,
             survives_server: true,
             manifests: false,
         }

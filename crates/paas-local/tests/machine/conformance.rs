@@ -27,6 +27,7 @@ impl RuntimeFixture for Fixture {
             storage_limits: false,
             volumes: true,
             runs: true,
+            interactive_runs: true,
             survives_server: true,
             manifests: false,
         }

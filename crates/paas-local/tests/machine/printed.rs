@@ -9,7 +9,7 @@ use paas_core::conformance::logs::LogsFixture as _;
 use paas_core::model::Template;
 use paas_core::port::{
     BoxStream, Exec as _, ExecInput, ExecOptions, ExecTarget, InstanceId, LogLine, LogOptions, LogStream,
-    Logs as _, RunSpec, Runtime as _, SetKey, TerminalSize,
+    Logs as _, RunInput, RunSpec, Runtime as _, SetKey, TerminalSize,
 };
 use paas_core::{ClusterName, ErrorKind, TrackKey};
 
@@ -167,6 +167,7 @@ async fn run(fixture: &Fixture, words: &[&str], change: impl FnOnce(&mut Templat
         template,
         command: None,
         env: BTreeMap::new(),
+        input: RunInput::None,
         labels: BTreeMap::new(),
     };
     ok(fixture.machine().start_run(EPOCH, &spec).await);

@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use paas_core::conformance::exec::{Command, ExecFixture};
 use paas_core::conformance::logs::LogsFixture;
 use paas_core::conformance::surroundings::SurroundingsFixture;
-use paas_core::port::{ClusterPorts, Exec, InstanceId, Logs, RunSpec, Runtime as _};
+use paas_core::port::{
+    ClusterPorts, Exec, InstanceId, Logs, RunInput, RunObservation, RunSpec, Runtime as _,
+};
 use paas_core::{EnvRef, TrackKey};
 
 use super::fixture::{EPOCH, Fixture, get_from, ok, plain, processes};
@@ -27,19 +29,24 @@ impl ExecFixture for Fixture {
         self.one_more(track, template).await
     }
 
-    async fn run(&self, track: &TrackKey, command: Command) -> Option<InstanceId> {
+    async fn run(&self, track: &TrackKey, command: Command, input: RunInput) -> Option<InstanceId> {
         let words = self.words(&command);
         let words: Vec<&str> = words[1..].iter().map(String::as_str).collect();
         let spec = RunSpec {
-            id: InstanceId("one-run".to_owned()),
+            id: InstanceId(format!("run-of-{}", track.component.at.app)),
             track: track.clone(),
             template: self.template(&track.component, &words),
             command: None,
             env: BTreeMap::new(),
+            input,
             labels: BTreeMap::new(),
         };
         ok(self.machine().start_run(EPOCH, &spec).await);
         Some(spec.id)
+    }
+
+    async fn observe_run(&self, run: &InstanceId) -> Option<RunObservation> {
+        ok(self.machine().observe_run(run).await)
     }
 
     fn words(&self, command: &Command) -> Vec<String> {
@@ -51,6 +58,7 @@ impl ExecFixture for Fixture {
             Command::Exit(code) => return ["/app", "exit", &code.to_string()].map(str::to_owned).to_vec(),
             Command::Sleep => vec!["/app", "sleep"],
             Command::Size => vec!["/app", "size"],
+            Command::AskedSize => vec!["/app", "asked-size"],
             Command::Missing => vec!["no-such-command"],
             other => unimplemented!("{other:?}"),
         };

@@ -1,7 +1,7 @@
 //! Attaching to runs.
 //!
-//! A run has its own life: it has no terminal and no input, prints into its log, and goes on whoever watches. So what it
-//! printed before is seen too.
+//! A run without input or a terminal has its own life: it prints into its log, and goes on whoever watches. So what it
+//! printed before is seen too. The others are those of [`interactive`].
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use paas_core::port::{
 use paas_core::{Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 
-use super::Shared;
 use super::session::{Outputs, PIECES, session};
+use super::{Shared, interactive};
 use crate::instances::{Record, Source};
 use crate::machine::container::container_id;
 use crate::{Exit, Instance, LogOptions};
@@ -23,15 +23,11 @@ const ENDING: [i32; 4] = [1, 2, 3, 15];
 const KILL: i32 = 9;
 
 pub(super) fn attach(shared: &Arc<Shared>, id: &InstanceId, options: &ExecOptions) -> Result<ExecSession> {
-    if options.terminal.is_some() || options.stdin {
-        return Err(Error::new(ErrorKind::Unsupported, "give a run a terminal or input")
-            .with_context("run", id)
-            .with_remedy(
-                "A run has neither: run the command in an instance, or without a terminal and input.",
-            ));
-    }
-    if !shared.sets().runs.contains_key(id) {
-        return Err(Error::new(ErrorKind::NotFound, OPERATION).with_context("run", id));
+    let spec = shared.sets().runs.get(id).map(|run| run.document.spec.clone());
+    let spec = spec.ok_or_else(|| Error::new(ErrorKind::NotFound, OPERATION).with_context("run", id))?;
+    options.check_run(id, spec.input)?;
+    if spec.input.is_interactive() {
+        return interactive::begin(shared, spec, options);
     }
     let (input, inputs) = mpsc::channel(PIECES);
     let (outputs, output) = mpsc::channel(PIECES);
@@ -77,13 +73,13 @@ async fn follow(
     code(&exit).map(ExecOutput::Exit).ok_or_else(|| lost(id))
 }
 
-enum Began {
+pub(super) enum Began {
     Running(Instance),
     Ended(RunObservation),
 }
 
 /// Waits until the run has been started, or will not be.
-async fn began(shared: &Shared, id: &InstanceId) -> Result<Began> {
+pub(super) async fn began(shared: &Shared, id: &InstanceId) -> Result<Began> {
     let mut events = shared.events.subscribe();
     loop {
         {
@@ -141,7 +137,7 @@ async fn pass_signals(
     std::future::pending().await
 }
 
-fn ended(id: &InstanceId, seen: RunObservation) -> Result<ExecOutput> {
+pub(super) fn ended(id: &InstanceId, seen: RunObservation) -> Result<ExecOutput> {
     let code = seen.exit.as_ref().and_then(|exit| exit.code.or(exit.signal.map(|signal| 128 + signal)));
     match (code, seen.failure) {
         (Some(code), _) => Ok(ExecOutput::Exit(code)),

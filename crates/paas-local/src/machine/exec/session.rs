@@ -55,7 +55,7 @@ pub(super) fn open(process: Process, stdin: bool, closing: CancellationToken) ->
 }
 
 /// Carries until the command has ended and everything that it printed was passed on.
-async fn carry(
+pub(super) async fn carry(
     process: Process,
     stdin: bool,
     inputs: mpsc::Receiver<ExecInput>,
