@@ -59,7 +59,10 @@ pub fn routes(routes: Routes) -> Routes {
         )
         .add(
             get(&here("/runs/{run}/attach"), TAG, "attachRun", "The input and output of a one-off command")
-                .about("A WebSocket as for `exec`; the start has no command. The run goes on when the caller leaves.")
+                .about(
+                    "A WebSocket as for `exec`; the start has no command, and `stdin` and `terminal` only for a run that was \
+                     started with them. Such a run ends when the caller leaves, and is attached to once; any other goes on.",
+                )
                 .gives_nothing(101, "The WebSocket is open.")
                 .fails(&[426]),
             attach,
@@ -72,7 +75,9 @@ async fn run(
     JsonBody(new): JsonBody<NewRun>,
 ) -> Outcome<RunRecord> {
     let AppEnv { org, env, app } = at.clone();
-    let run = caller.perform(RunCommand { at, component: new.component, command: new.command }).await?;
+    let run = caller
+        .perform(RunCommand { at, component: new.component, command: new.command, input: new.input })
+        .await?;
     let location = format!("{PREFIX}/orgs/{org}/envs/{env}/apps/{app}/runs/{}", run.id);
     Ok(Answer::ok(run).accepted().at(location))
 }

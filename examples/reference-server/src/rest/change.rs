@@ -2,6 +2,7 @@
 
 use paas_core::ComponentName;
 use paas_core::model::RouteSpec;
+use paas_core::port::RunInput;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -62,4 +63,8 @@ pub struct NewRun {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000))]
     pub command: Option<Vec<String>>,
+    /// What its standard input is. With input or a terminal it waits for somebody to attach, who is the only one, and ends
+    /// with the connection.
+    #[serde(default)]
+    pub input: RunInput,
 }

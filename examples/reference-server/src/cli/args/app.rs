@@ -266,6 +266,12 @@ pub struct RunArgs {
     pub app: AppName,
     /// The component whose image and configuration it has
     pub component: ComponentName,
+    /// Pass the standard input on
+    #[arg(long, short = 'i')]
+    pub interactive: bool,
+    /// With a terminal
+    #[arg(long, short = 't')]
+    pub tty: bool,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<String>,
