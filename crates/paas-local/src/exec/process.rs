@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::pipe::PipeFlags;
+use rustix::{net::Shutdown, pipe::PipeFlags};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     net::UnixStream,
@@ -92,6 +92,14 @@ impl Control {
     pub(crate) async fn signal(&self, number: i32) -> Result<()> {
         let sent = send_async(&self.0, &Order::Signal { number }, &[]).await;
         sent.map_err(|source| Error::io("send a signal to a command", source))
+    }
+
+    /// Hangs the command up, as dropping this does, and waits until it has ended or was killed.
+    pub(crate) async fn hang_up(&self) {
+        // The helper hears nothing more, but still says how the command ended.
+        let _ = rustix::net::shutdown(&self.0, Shutdown::Write);
+        // A helper that is stuck is not waited for.
+        let _ = tokio::time::timeout(PATIENCE, self.exited()).await;
     }
 
     /// Waits until the command has ended; 128 + n if signal n ended it.

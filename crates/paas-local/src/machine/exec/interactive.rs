@@ -69,7 +69,7 @@ async fn perform(
     if outputs.is_closed() {
         return (hung_up(), Err(Error::new(ErrorKind::Cancelled, OPERATION)));
     }
-    let process = match start(shared, spec, container, options).await {
+    let mut process = match start(shared, spec, container, options).await {
         Ok(process) => process,
         Err(error) => {
             let kind = match error.kind() {
@@ -79,10 +79,13 @@ async fn perform(
             return (Exit::failed(Failure::new(kind, error.report())), Err(error));
         }
     };
-    match carry(process, options.stdin, inputs, outputs).await {
+    match carry(&mut process, options.stdin, inputs, outputs).await {
         Ok(ExecOutput::Exit(code)) => (Exit { code: Some(code), ..Exit::now() }, Ok(ExecOutput::Exit(code))),
         Ok(other) => (Exit::lost(), Ok(other)),
-        Err(error) if error.kind() == ErrorKind::Cancelled => (hung_up(), Err(error)),
+        Err(error) if error.kind() == ErrorKind::Cancelled => {
+            process.control.hang_up().await;
+            (hung_up(), Err(error))
+        }
         Err(error) => (Exit::lost(), Err(error)),
     }
 }

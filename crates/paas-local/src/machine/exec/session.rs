@@ -43,30 +43,33 @@ pub(super) fn open(process: Process, stdin: bool, closing: CancellationToken) ->
     let (input, inputs) = mpsc::channel(PIECES);
     let (outputs, output) = mpsc::channel(PIECES);
     tokio::spawn(async move {
+        let mut process = process;
         let last = tokio::select! {
-            last = carry(process, stdin, inputs, &outputs) => last,
+            last = carry(&mut process, stdin, inputs, &outputs) => last,
             () = closing.cancelled() => Err(Error::new(ErrorKind::Unavailable, "go on with a command")
                 .with_remedy("The machine was closed.")),
         };
+        drop(process);
         // Nobody has to listen.
         let _ = outputs.send(last).await;
     });
     session(input, output)
 }
 
-/// Carries until the command has ended and everything that it printed was passed on.
+/// Carries until the command has ended and everything that it printed was passed on, or nobody listens any more.
 pub(super) async fn carry(
-    process: Process,
+    process: &mut Process,
     stdin: bool,
     inputs: mpsc::Receiver<ExecInput>,
     outputs: &Outputs,
 ) -> Result<ExecOutput> {
-    let Process { control, mut streams } = process;
-    let stdin_end = match &mut streams {
+    let Process { control, streams } = process;
+    let control = &*control;
+    let stdin_end = match streams {
         Streams::Pipes { stdin, .. } => stdin.take(),
         Streams::Terminal(_) => None,
     };
-    let (terminal, from): (_, Vec<From<'_>>) = match &streams {
+    let (terminal, from): (_, Vec<From<'_>>) = match &*streams {
         Streams::Terminal(terminal) => (Some(terminal), vec![(terminal, ExecOutput::Stdout)]),
         Streams::Pipes { stdout, stderr, .. } => {
             (None, vec![(stdout, ExecOutput::Stdout), (stderr, ExecOutput::Stderr)])
@@ -78,7 +81,7 @@ pub(super) async fn carry(
             if !stdin {
                 input.end();
             }
-            feed(&control, input, inputs).await;
+            feed(control, input, inputs).await;
             pending().await
         };
         let copy = async {
