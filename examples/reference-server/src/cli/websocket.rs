@@ -1,5 +1,6 @@
 //! A command in an instance, over a WebSocket.
 
+use futures::stream::SplitStream;
 use futures::{SinkExt as _, StreamExt as _};
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
@@ -39,45 +40,49 @@ pub async fn run(client: &Client, path: &str, start: Start) -> Result<i32, Failu
     }
     spawn_signals(send, start.terminal.is_some())?;
 
-    let mut stdout = tokio::io::stdout();
-    let mut stderr = tokio::io::stderr();
-    let outcome = loop {
-        tokio::select! {
-            message = outgoing.recv() => {
-                if let Some(message) = message
-                    && sink.send(Message::binary(message)).await.is_err()
-                {
-                    break Err(lost());
-                }
-            }
-            message = source.next() => {
-                let bytes = match message {
-                    Some(Ok(Message::Binary(bytes))) => bytes,
-                    Some(Ok(Message::Close(_)) | Err(_)) | None => break Err(lost()),
-                    Some(Ok(_)) => continue,
-                };
-                match bytes.split_first() {
-                    Some((&exec::STDOUT, content)) => {
-                        stdout.write_all(content).await?;
-                        stdout.flush().await?;
-                    }
-                    Some((&exec::STDERR, content)) => {
-                        stderr.write_all(content).await?;
-                        stderr.flush().await?;
-                    }
-                    Some((&exec::EXIT, content)) => {
-                        let code = content.try_into().map_or(1, i32::from_be_bytes);
-                        break Ok(code);
-                    }
-                    Some((&exec::PROBLEM, content)) => break Err(told(content)),
-                    _ => {}
-                }
+    // Both ways at once: a command that gets input must not wait for somebody to read what it prints.
+    let give = async {
+        while let Some(message) = outgoing.recv().await {
+            if sink.send(Message::binary(message)).await.is_err() {
+                // What comes tells why.
+                break;
             }
         }
+        std::future::pending().await
+    };
+    let outcome = tokio::select! {
+        outcome = take(&mut source) => outcome,
+        never = give => never,
     };
     drop(raw);
     let _ = sink.close().await;
     outcome
+}
+
+/// Prints what comes, until the exit code does.
+async fn take(source: &mut SplitStream<WebSocketStream<Upgraded>>) -> Result<i32, Failure> {
+    let mut stdout = tokio::io::stdout();
+    let mut stderr = tokio::io::stderr();
+    loop {
+        let bytes = match source.next().await {
+            Some(Ok(Message::Binary(bytes))) => bytes,
+            Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(lost()),
+            Some(Ok(_)) => continue,
+        };
+        match bytes.split_first() {
+            Some((&exec::STDOUT, content)) => {
+                stdout.write_all(content).await?;
+                stdout.flush().await?;
+            }
+            Some((&exec::STDERR, content)) => {
+                stderr.write_all(content).await?;
+                stderr.flush().await?;
+            }
+            Some((&exec::EXIT, content)) => return Ok(content.try_into().map_or(1, i32::from_be_bytes)),
+            Some((&exec::PROBLEM, content)) => return Err(told(content)),
+            _ => {}
+        }
+    }
 }
 
 fn lost() -> Failure {

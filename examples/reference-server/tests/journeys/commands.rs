@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
 use crate::journey::{Who, journeys};
-use crate::outcome::Background;
+use crate::outcome::{Background, Outcome};
 use crate::platform::{Platform, eventually};
 use crate::sample;
 use crate::specification::{Web, shop};
@@ -16,59 +16,7 @@ journeys! {
     fn a_one_off_command_runs_beside_the_instances();
     fn a_one_off_command_reads_the_callers_input();
     fn a_one_off_command_has_the_callers_terminal_and_ends_with_it();
-    fn a_one_off_command_reads_the_callers_input(who: Who) {
-    let platform = running(who, 1);
-    let before = platform.shims();
-    let run = |words: &'static [&str]| {
-        ["run", "-i", "shop", "web", "--", "/sample-app"].into_iter().chain(words.iter().copied())
-    };
-    // More than any buffer on the way holds.
-    let input = "through and back\n".repeat(100_000);
-    let cat = platform.run_with_input(run(&["cat"]), &input).ended_with(0);
-    assert!(cat.stdout == input, "{} of {} bytes came back", cat.stdout.len(), input.len());
-    platform.run_with_input(run(&["exit", "9"]), "nobody reads it").ended_with(9);
-    assert_eq!(platform.run_with_input(run(&["print", "once"]), "").ended_with(0).stdout, "once\n");
-    let wrong = platform.run_with_input(run(&["nonsense"]), "").ended_with(2);
-    assert!(wrong.stdout.is_empty() && wrong.stderr.contains("nonsense"), "each output on its own: {wrong:?}");
-    let missing = platform.run_with_input(["run", "-i", "shop", "web", "--", "/missing"], "");
-    assert_ne!(missing.code, 0);
-    missing.complained_of(&["/missing"]);
-    // Without -i there is none.
-    let without = ["run", "shop", "web", "--", "/sample-app", "cat"];
-    assert_eq!(platform.run_with_input(without, "not for it").ended_with(0).stdout, "");
-    let refused = platform.run_with_input(["run", "-it", "shop", "web", "--", "/sample-app", "cat"], "");
-    refused.ended_with(2).complained_of(&["-t needs a terminal"]);
-    eventually("only the instances are left", || (platform.shims() == before).then_some(()));
-}
-
-fn a_one_off_command_has_the_callers_terminal_and_ends_with_it(who: Who) {
-    let platform = running(who, 1);
-    let before = platform.shims();
-    let words = ["run", "-it", "shop", "web", "--", "/sample-app"];
-    let command = |last: &'static str| platform.command(words.into_iter().chain([last]));
-    let mut terminal = Terminal::start(&mut command("cat"));
-    terminal.types(b"typed\n");
-    terminal.shows("what was typed, and what was printed", |shown| shown.matches("typed").count() >= 2);
-    terminal.types(b"\x04");
-    let (code, shown) = terminal.end();
-    assert_eq!(code, 0, "{shown}");
-
-    let mut terminal = Terminal::start(&mut command("worker"));
-    terminal.shows("that the command runs", |shown| shown.contains("worker 1 begins"));
-    terminal.types(b"\x03");
-    let (code, shown) = terminal.end();
-    assert!(
-        code == 0 && shown.contains("stopped after"),
-        "Ctrl-C is the command's, which handles it: {shown}"
-    );
-
-    let mut terminal = Terminal::start(&mut command("worker"));
-    terminal.shows("that the command runs", |shown| shown.contains("worker 1 begins"));
-    drop(terminal);
-    eventually("it ends with its caller, who was killed", || (platform.shims() == before).then_some(()));
-}
-
-fn what_is_not_declared_cannot_be_reached();
+    fn what_is_not_declared_cannot_be_reached();
     fn lines_are_read_followed_and_kept_over_a_restart();
 }
 
@@ -146,6 +94,64 @@ fn a_one_off_command_runs_beside_the_instances(who: Who) {
         "it has the component's configuration"
     );
     eventually("only the instances are left", || (platform.shims() == before).then_some(()));
+}
+
+fn a_one_off_command_reads_the_callers_input(who: Who) {
+    let platform = running(who, 1);
+    let before = platform.shims();
+    let run = |words: &'static [&'static str]| {
+        ["run", "-i", "shop", "web", "--", "/sample-app"].into_iter().chain(words.iter().copied())
+    };
+    // More than any buffer on the way holds.
+    let input = "through and back\n".repeat(500_000);
+    let file = platform.folder().join("input");
+    std::fs::write(&file, &input).unwrap();
+    let mut command = platform.command(run(&["cat"]));
+    let cat = Outcome::of(command.stdin(std::fs::File::open(file).unwrap())).ended_with(0);
+    assert!(cat.stdout == input, "{} of {} bytes came back", cat.stdout.len(), input.len());
+    platform.run_with_input(run(&["exit", "9"]), "nobody reads it").ended_with(9);
+    assert_eq!(platform.run_with_input(run(&["print", "once"]), "").ended_with(0).stdout, "once\n");
+    let wrong = platform.run_with_input(run(&["nonsense"]), "").ended_with(2);
+    assert!(
+        wrong.stdout.is_empty() && wrong.stderr.contains("nonsense"),
+        "each output on its own: {wrong:?}"
+    );
+    let missing = platform.run_with_input(["run", "-i", "shop", "web", "--", "/missing"], "");
+    assert_ne!(missing.code, 0);
+    missing.complained_of(&["/missing"]);
+    // Without -i there is none.
+    let without = ["run", "shop", "web", "--", "/sample-app", "cat"];
+    assert_eq!(platform.run_with_input(without, "not for it").ended_with(0).stdout, "");
+    let refused = platform.run_with_input(["run", "-it", "shop", "web", "--", "/sample-app", "cat"], "");
+    refused.ended_with(2).complained_of(&["-t needs a terminal"]);
+    eventually("only the instances are left", || (platform.shims() == before).then_some(()));
+}
+
+fn a_one_off_command_has_the_callers_terminal_and_ends_with_it(who: Who) {
+    let platform = running(who, 1);
+    let before = platform.shims();
+    let words = ["run", "-it", "shop", "web", "--", "/sample-app"];
+    let command = |last: &'static str| platform.command(words.into_iter().chain([last]));
+    let mut terminal = Terminal::start(&mut command("cat"));
+    terminal.types(b"typed\n");
+    terminal.shows("what was typed, and what was printed", |shown| shown.matches("typed").count() >= 2);
+    terminal.types(b"\x04");
+    let (code, shown) = terminal.end();
+    assert_eq!(code, 0, "{shown}");
+
+    let mut terminal = Terminal::start(&mut command("worker"));
+    terminal.shows("that the command runs", |shown| shown.contains("worker 1 begins"));
+    terminal.types(b"\x03");
+    let (code, shown) = terminal.end();
+    assert!(
+        code == 0 && shown.contains("stopped after"),
+        "Ctrl-C is the command's, which handles it: {shown}"
+    );
+
+    let mut terminal = Terminal::start(&mut command("worker"));
+    terminal.shows("that the command runs", |shown| shown.contains("worker 1 begins"));
+    drop(terminal);
+    eventually("it ends with its caller, who was killed", || (platform.shims() == before).then_some(()));
 }
 
 fn what_is_not_declared_cannot_be_reached(who: Who) {
