@@ -1,7 +1,7 @@
 //! Being attached to what runs in a pod: to its first program, unlike a command of [`exec`](super::exec).
 //!
-//! Two programs of a run read their input: `cat`, and `asked-size`, which prints the size of its terminal after a line. What
-//! they print is in the log too.
+//! Two programs of a run read their input: `cat`, and `asked-size`, which prints the size of its terminal after each line.
+//! What they print is in the log too.
 
 use std::sync::Arc;
 
@@ -11,9 +11,12 @@ use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::exec::{CLOSE, RESIZE, STATUS, STDIN, STDOUT, Socket, exit};
-use super::kubelet::{reads_input, uid_of};
+use super::kubelet::{has_terminal, reads_input, uid_of};
 use super::objects::Key;
 use super::{Inner, State};
+
+/// What ends the input of a terminal (`VEOF` of termios(3)).
+const END_OF_INPUT: u8 = 0x04;
 
 /// Somebody who is attached.
 pub(super) struct Attached {
@@ -45,7 +48,7 @@ impl Attached {
                 Some(Ok(Message::Binary(bytes))) => self.take(&pod, &bytes).await,
                 Some(Ok(Message::Close(_)) | Err(_)) | None => {
                     // Who attached is the only one who ever will (`stdinOnce`); a terminal has no end by itself.
-                    if pod["spec"]["containers"][0]["tty"] != true {
+                    if !has_terminal(&pod) {
                         self.end_input(&pod).await;
                     }
                     return;
@@ -66,6 +69,7 @@ impl Attached {
 
     async fn take(&mut self, pod: &Value, message: &[u8]) {
         match message.split_first() {
+            Some((&STDIN, [END_OF_INPUT])) if has_terminal(pod) => self.end_input(pod).await,
             Some((&STDIN, input)) => match reads_input(pod) {
                 Some("cat") => {
                     for piece in input.split_inclusive(|byte| *byte == b'\n') {
@@ -78,7 +82,6 @@ impl Attached {
                 Some(_) if input.contains(&b'\n') => {
                     self.line = format!("{} {}\n", self.size.0, self.size.1).into_bytes();
                     self.print(pod).await;
-                    self.end(pod);
                 }
                 _ => {}
             },
@@ -96,7 +99,8 @@ impl Attached {
     async fn end_input(&mut self, pod: &Value) {
         if reads_input(pod).is_some() {
             self.print(pod).await;
-            self.end(pod);
+            let pod = pod.clone();
+            self.with(|state| state.end(pod, Ending::Exit(0)));
         }
     }
 
@@ -112,11 +116,6 @@ impl Attached {
         if self.shows {
             self.send(STDOUT, &line).await;
         }
-    }
-
-    fn end(&self, pod: &Value) {
-        let pod = pod.clone();
-        self.with(|state| state.end(pod, Ending::Exit(0)));
     }
 
     fn with(&self, change: impl FnOnce(&mut State)) {

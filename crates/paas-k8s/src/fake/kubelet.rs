@@ -292,6 +292,10 @@ pub(super) fn reads_input(pod: &Value) -> Option<&str> {
     program.filter(|_| container["stdin"] == true)
 }
 
+pub(super) fn has_terminal(pod: &Value) -> bool {
+    pod["spec"]["containers"][0]["tty"] == true
+}
+
 pub(super) fn uid_of(object: &Value) -> &str {
     object["metadata"]["uid"].as_str().unwrap_or_default()
 }

@@ -475,7 +475,7 @@ impl ExecFixture for Fixture {
             Command::Exit(code) => script(format!("exit {code}")),
             Command::Sleep => vec!["sleep".to_owned(), "3600".to_owned()],
             Command::Size => script("stty size".to_owned()),
-            Command::AskedSize => script("read -r _; stty size".to_owned()),
+            Command::AskedSize => script("while read -r _; do stty size; done".to_owned()),
             Command::Missing => vec!["no-such-command".to_owned()],
             other => unimplemented!("{other:?}"),
         }
