@@ -32,7 +32,7 @@ pub enum Command {
     Sleep,
     /// Prints the size of its terminal as `ROWS COLUMNS`.
     Size,
-    /// Reads a line, then prints the size of its terminal as `ROWS COLUMNS` and ends with 0.
+    /// Prints the size of its terminal as `ROWS COLUMNS` after each line that it reads, and ends with 0 at the end of those.
     AskedSize,
     /// Is not in the image.
     Missing,
@@ -361,13 +361,25 @@ pub async fn a_run_that_ignores_its_input_prints_and_ends_with_its_code(fixture:
 pub async fn a_run_with_a_terminal_has_the_size_of_whoever_is_attached(fixture: &dyn ExecFixture) {
     let case = Case::new(fixture, "exec-run-terminal");
     let Some(run) = fixture.run(&case.track, Command::AskedSize, RunInput::Terminal).await else { return };
-    let session = attach(fixture, &run, RunInput::Terminal).await;
-    let resized = ExecInput::Resize(TerminalSize { columns: 99, rows: 33 });
-    session.input.send(resized).await.expect("it takes input");
-    session.input.send(ExecInput::Stdin(b"\n".to_vec())).await.expect("it takes input");
-    let output = case.collect(session).await;
-    assert!(output.stdout.contains("33 99"), "{output:?}");
-    assert_eq!(output.code, Some(0));
+    let mut session = attach(fixture, &run, RunInput::Terminal).await;
+    for size in [TerminalSize { columns: 101, rows: 37 }, TerminalSize { columns: 99, rows: 33 }] {
+        let wanted = format!("{} {}", size.rows, size.columns);
+        let mut shown = String::new();
+        let told = async {
+            while !shown.contains(&wanted) {
+                // A size may arrive after the line that was sent behind it.
+                session.input.send(ExecInput::Resize(size)).await.expect("it takes input");
+                session.input.send(ExecInput::Stdin(b"\n".to_vec())).await.expect("it takes input");
+                match session.output.next().await.map(ok) {
+                    Some(ExecOutput::Stdout(bytes)) => shown.push_str(&String::from_utf8_lossy(&bytes)),
+                    other => panic!("it goes on, and not with {other:?}"),
+                }
+            }
+        };
+        assert!(tokio::time::timeout(fixture.patience(), told).await.is_ok(), "{wanted}: {shown:?}");
+    }
+    session.input.send(ExecInput::CloseStdin).await.expect("it takes input");
+    assert_eq!(case.collect(session).await.code, Some(0));
 }
 
 /// A run with input is hung up when the session is dropped, and that is not taken for a success.

@@ -21,7 +21,7 @@ const PIECES: usize = 16;
 /// Commands inside the instances of a [`SimulatedCluster`](super::SimulatedCluster).
 ///
 /// Every image has the same few: `echo WORDS`, `warn WORDS` (to the error output), `cat`, `env`, `size` (of the terminal),
-/// `asked-size` (the same, after a line of input), `sleep SECONDS`, `exit CODE`.
+/// `asked-size` (the same, after each line of input), `sleep SECONDS`, `exit CODE`.
 #[derive(Debug, Clone)]
 pub struct SimulatedExec(pub(super) Arc<Inner>);
 
@@ -294,7 +294,6 @@ async fn perform(
                 let TerminalSize { rows, columns } = terminal.unwrap_or_default();
                 let text = format!("{rows} {columns}\n");
                 let _ = outputs.send(Ok(ExecOutput::Stdout(text.into_bytes()))).await;
-                return 0;
             }
             Some(ExecInput::Signal(signal)) => return 128 + signal,
             Some(ExecInput::Resize(size)) => terminal = Some(size),
