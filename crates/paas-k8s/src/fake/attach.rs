@@ -69,28 +69,38 @@ impl Attached {
 
     async fn take(&mut self, pod: &Value, message: &[u8]) {
         match message.split_first() {
-            Some((&STDIN, [END_OF_INPUT])) if has_terminal(pod) => self.end_input(pod).await,
-            Some((&STDIN, input)) => match reads_input(pod) {
-                Some("cat") => {
-                    for piece in input.split_inclusive(|byte| *byte == b'\n') {
-                        self.line.extend_from_slice(piece);
-                        if piece.ends_with(b"\n") {
-                            self.print(pod).await;
-                        }
-                    }
+            Some((&STDIN, input)) => {
+                let end = input.iter().position(|byte| *byte == END_OF_INPUT && has_terminal(pod));
+                self.read(pod, &input[..end.unwrap_or(input.len())]).await;
+                if end.is_some() {
+                    self.end_input(pod).await;
                 }
-                Some(_) if input.contains(&b'\n') => {
-                    self.line = format!("{} {}\n", self.size.0, self.size.1).into_bytes();
-                    self.print(pod).await;
-                }
-                _ => {}
-            },
+            }
             Some((&RESIZE, size)) => {
                 let size: Value = serde_json::from_slice(size).unwrap_or_default();
                 let number = |name: &str| size[name].as_u64().unwrap_or_default();
                 self.size = (number("Height"), number("Width"));
             }
             Some((&CLOSE, [STDIN])) => self.end_input(pod).await,
+            _ => {}
+        }
+    }
+
+    /// The program reads input.
+    async fn read(&mut self, pod: &Value, input: &[u8]) {
+        match reads_input(pod) {
+            Some("cat") => {
+                for piece in input.split_inclusive(|byte| *byte == b'\n') {
+                    self.line.extend_from_slice(piece);
+                    if piece.ends_with(b"\n") {
+                        self.print(pod).await;
+                    }
+                }
+            }
+            Some(_) if input.contains(&b'\n') => {
+                self.line = format!("{} {}\n", self.size.0, self.size.1).into_bytes();
+                self.print(pod).await;
+            }
             _ => {}
         }
     }
