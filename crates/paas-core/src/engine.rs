@@ -34,8 +34,9 @@ pub use conditions::{Condition, Conditions, Subject};
 pub use deletion::remove_documents;
 pub use documents::{
     AppEnvRecord, AppRecord, ClusterRecord, ClusterUseRecord, ConfigRecord, Deleting, EventKind, EventRecord,
-    ForgottenRecord, Grant, Offline, RequestRecord, Revoked, RolloutRecord, RoutesRecord, RunRecord,
-    ScaleRecord, SecretRecord, TemplateRecord, TombstoneRecord, TrackRecord, number_name,
+    ForgottenRecord, Grant, Offline, RequestRecord, Revoked, RolloutRecord, RoutesRecord, RunOrigin,
+    RunRecord, ScaleRecord, ScheduleRecord, SecretRecord, Skipped, TemplateRecord, TombstoneRecord,
+    TrackRecord, number_name,
 };
 pub use events::EventLog;
 pub use history::prune;
@@ -49,5 +50,5 @@ pub use services::Services;
 pub use session::{AppUsage, EventAt, InstanceUsage, MissingUsage, Outcome, Progress, Session};
 pub use status::{
     AppState, AppStatus, ClusterStatus, ComponentStatus, InstanceStatus, RolloutStatus, RouteStatus,
-    TrackStatus, VersionStatus,
+    ScheduleStatus, TrackStatus, VersionStatus,
 };

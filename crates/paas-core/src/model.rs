@@ -13,6 +13,7 @@ mod release;
 mod resources;
 mod revision;
 mod route;
+mod schedule;
 mod strategy;
 mod validate;
 
@@ -30,4 +31,5 @@ pub use release::{AppVersion, Keep, Release, ReleaseNumber, ReleaseOrigin, Relea
 pub use resources::Resources;
 pub use revision::{CallTarget, ResolvedFile, ResolvedValue, RevisionId, Template};
 pub use route::RouteSpec;
+pub use schedule::{Overlap, Schedule, Timetable};
 pub use strategy::{Amount, Percent, StrategySpec};

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use paas_core::model::{
-    Amount, AppSpec, ComponentKind, EnvVar, FileSource, ProbeCheck, StrategySpec, Validate, ValueSource,
+    Amount, AppSpec, ComponentKind, EnvVar, FileSource, Overlap, ProbeCheck, StrategySpec, Validate,
+    ValueSource,
 };
 use proptest::prelude::*;
 
@@ -127,6 +128,45 @@ routes:
 }
 
 #[test]
+fn every_fault_of_a_schedule_is_named_with_its_path() {
+    insta::assert_yaml_snapshot!(faults(
+        "
+components:
+- {name: none, kind: scheduled_job, image: x}
+- {name: worker, kind: worker, image: x, schedule: {cron: '0 3 * * *'}}
+- {name: four, kind: scheduled_job, image: x, schedule: {cron: '0 3 * *'}}
+- {name: nickname, kind: scheduled_job, image: x, schedule: {cron: '@daily'}}
+- {name: hour, kind: scheduled_job, image: x, schedule: {cron: '0 25 * * *', time_zone: Europe/Berln}}
+- {name: word, kind: scheduled_job, image: x, schedule: {cron: '0 3 * * someday', starting_deadline_seconds: 0}}
+- {name: never, kind: scheduled_job, image: x, schedule: {cron: '0 0 30 2 *', starting_deadline_seconds: 604801}}
+- name: rest
+  kind: scheduled_job
+  image: x
+  schedule: {cron: '*/5 * * * *'}
+  ports: [{name: http, number: 80}]
+  instances: {count: 2}
+  restart: always
+routes:
+- {name: r, component: rest}
+"
+    ));
+}
+
+#[test]
+fn a_schedule_has_defaults_and_no_other_overlap_than_the_known() {
+    let spec =
+        read("components: [{name: a, kind: scheduled_job, image: x, schedule: {cron: '*/5 * * * *'}}]");
+    let schedule = spec.components[0].schedule.as_ref().unwrap();
+    assert_eq!((schedule.time_zone.as_str(), schedule.overlap), ("UTC", Overlap::Forbid));
+    assert_eq!(schedule.starting_deadline_seconds, 300);
+    let six = "components: [{name: a, kind: scheduled_job, image: x, schedule: {cron: '*/10 * * * * *', time_zone: Asia/Kolkata}}]";
+    assert_eq!(faults(six), Vec::<String>::new());
+    let wrong = "components: [{name: a, kind: scheduled_job, image: x, schedule: {cron: '* * * * *', overlap: queue}}]";
+    let error = serde_saphyr::from_str::<AppSpec>(wrong).unwrap_err().to_string();
+    assert!(error.contains("queue") && error.contains("replace"), "{error}");
+}
+
+#[test]
 fn an_application_without_components_is_refused() {
     assert_eq!(faults("components: []"), ["components: an application needs at least one component"]);
 }
@@ -170,6 +210,15 @@ fn the_published_schema_is_the_one_of_the_types() {
 }
 
 proptest! {
+    #[test]
+    fn no_text_makes_the_checks_of_a_schedule_panic(text in "[0-9*/,LW#?a-z @-]{0,30}", zone in "\\PC{0,20}") {
+        let schedule = serde_json::json!({ "cron": text, "time_zone": zone });
+        let job = serde_json::json!({ "name": "a", "kind": "scheduled_job", "image": "x", "schedule": schedule });
+        let spec: AppSpec = serde_json::from_value(serde_json::json!({ "components": [job] })).unwrap();
+        let mut faults = Vec::new();
+        spec.faults("", &mut faults);
+    }
+
     #[test]
     fn no_text_makes_the_checks_panic(name in "[a-z]{1,5}", text in "\\PC{0,40}", number in any::<u16>()) {
         let spec = serde_json::json!({"components": [{

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::deploy::rollout::{self, Steer};
 use super::{Action, Effect, Work};
-use crate::engine::{AppEnvRecord, EventKind, RolloutView};
+use crate::engine::{AppEnvRecord, EventKind, Offline, RolloutView, ScheduleRecord};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::model::ComponentKind;
 use crate::name::{AppEnv, ComponentName};
@@ -136,6 +136,9 @@ async fn switch(
     if place.value.offline == before {
         return Ok(());
     }
+    if !offline {
+        resume_schedules(work, at, &before, &place.value.offline).await?;
+    }
     work.changes().update(&place)?;
     let mut view = RolloutView::of(work.services(), place).await?;
     view.follow_scale();
@@ -144,6 +147,19 @@ async fn switch(
     let (kind, verb) =
         if offline { (EventKind::Stopped, "was stopped") } else { (EventKind::Started, "was started") };
     work.event(kind, Scope::AppEnv(at.clone()), format!("{what} {verb}")).component = component.cloned();
+    Ok(())
+}
+
+/// Times that passed while a scheduled job was offline do not run when it is back.
+async fn resume_schedules(work: &mut Work<'_>, at: &AppEnv, before: &Offline, after: &Offline) -> Result<()> {
+    let now = work.now();
+    for mut schedule in work.collections().children::<ScheduleRecord>(at.to_string()).await? {
+        let name = &schedule.value.component.component;
+        if before.contains(name) && !after.contains(name) && schedule.value.settled < now {
+            schedule.value.settled = now;
+            work.changes().update(&schedule)?;
+        }
+    }
     Ok(())
 }
 
@@ -159,7 +175,8 @@ fn refuse_manifests(place: &AppEnvRecord, component: Option<&ComponentName>) -> 
     }
 }
 
-/// Takes an application or one of its components offline: everything is kept but its instances.
+/// Takes an application or one of its components offline: everything is kept but its instances. A scheduled job does not run at
+/// its times; a run that is under way goes on.
 #[derive(Debug, Clone)]
 pub struct StopApp {
     /// Where.
@@ -191,7 +208,7 @@ impl Action for StopApp {
     }
 }
 
-/// Brings an application or one of its components back online, as it was.
+/// Brings an application or one of its components back online, as it was. A scheduled job runs again from its next time on.
 #[derive(Debug, Clone)]
 pub struct StartApp {
     /// Where.

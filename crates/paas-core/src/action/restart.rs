@@ -10,7 +10,7 @@ use super::deploy::rollout::Draft;
 use super::deploy::{self, ReleaseStarted};
 use super::{Action, Effect, Work};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{ComponentKind, ReleaseOrigin};
+use crate::model::ReleaseOrigin;
 use crate::name::{AppEnv, ComponentName};
 use crate::port::{Permission, Revision, Scope};
 use crate::tenancy::permissions;
@@ -62,7 +62,7 @@ impl Action for RestartApp {
                     .await?;
             let wanted = match &self.component {
                 Some(wanted) => wanted == name,
-                None => template.kind != ComponentKind::Job,
+                None => !template.kind.runs_to_completion(),
             };
             if wanted {
                 found = true;

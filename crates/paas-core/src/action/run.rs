@@ -1,4 +1,5 @@
-//! One-off commands: a run with a component's image, configuration and limits, beside its instances.
+//! One-off commands: a run with a component's image, configuration and limits, beside its instances. Runs of scheduled jobs
+//! are runs of the same kind.
 
 use async_trait::async_trait;
 use jiff::SignedDuration;
@@ -6,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::deploy::rollout;
 use super::{Action, Effect, ListPage, PageOptions, Work};
-use crate::engine::{EventKind, Record as _, RunRecord};
+use crate::engine::{EventKind, Record as _, RunOrigin, RunRecord, ScheduleRecord, Stored};
 use crate::error::{Error, ErrorKind, Fault, Result};
-use crate::model::ComponentKind;
+use crate::model::{Component, ComponentKind, Overlap, Target};
 use crate::name::{AppEnv, ComponentName};
 use crate::port::{InstanceId, Permission, RunInput, Scope};
 use crate::tenancy::permissions;
@@ -21,6 +22,9 @@ const EXPECTED: SignedDuration = SignedDuration::from_mins(5);
 pub(crate) const ATTENDED: SignedDuration = SignedDuration::from_secs(90);
 
 /// Starts a one-off command. It is started by the reconcilers as soon as they see it, and removed after its end.
+///
+/// Without a command, and of a scheduled job, it is a run as its schedule makes them, only now: it is kept with the others, and
+/// what the schedule says of overlap holds for it.
 #[derive(Debug, Clone)]
 pub struct RunCommand {
     /// Where.
@@ -86,8 +90,16 @@ impl Action for RunCommand {
                 ));
         }
         let runs = work.collections().children::<RunRecord>(self.at.to_string()).await?;
-        let under_way = runs.iter().filter(|run| run.value.ended_at.is_none()).count();
-        if under_way >= RUNS_MAX {
+        let under_way =
+            runs.iter().filter(|run| run.value.is_under_way() && !run.value.is_of_schedule()).count();
+        let origin = match declared {
+            Some(component) if self.command.is_none() && component.kind == ComponentKind::ScheduledJob => {
+                self.beside_schedule(work, component, &runs).await?;
+                RunOrigin::Manual
+            }
+            _ => RunOrigin::Command,
+        };
+        if origin == RunOrigin::Command && under_way >= RUNS_MAX {
             return Err(Error::new(ErrorKind::QuotaExceeded, "run one more command")
                 .with_context("application", &self.at)
                 .with_context("under way", under_way)
@@ -95,14 +107,16 @@ impl Action for RunCommand {
         }
         let env = work.env(&self.at.env_ref()).await?;
         let clusters = work.services().clusters();
-        let runs = |target: &&crate::model::Target| {
+        let runs = |target: &&Target| {
             let ports = clusters.get(&target.cluster);
             ports.is_some_and(|ports| {
                 let can = ports.runtime.capabilities();
                 can.runs && (can.interactive_runs || !self.input.is_interactive())
             })
         };
-        let Some(target) = env.value.targets.iter().find(runs) else {
+        let answers = |target: &&Target| !work.services().outages().is_silent(&target.cluster);
+        let able = || env.value.targets.iter().filter(runs);
+        let Some(target) = able().find(answers).or_else(|| able().next()) else {
             let what = if self.input.is_interactive() {
                 "run a command with input on the environment's clusters"
             } else {
@@ -122,12 +136,15 @@ impl Action for RunCommand {
             input: self.input,
             attended_until: self.input.is_interactive().then(expected),
             attached: false,
+            origin,
             created_by: work.actor().id().to_owned(),
             created_at: now,
+            started_at: None,
             stopping: false,
             ended_at: None,
             exit_code: None,
             failure: None,
+            last_lines: Vec::new(),
         };
         work.changes().create(&run)?;
         let program =
@@ -135,6 +152,55 @@ impl Action for RunCommand {
         let message = format!("{} started a run of {program} with {}", work.actor(), self.component);
         work.event(EventKind::CommandRun, self.scope(), message).component = Some(self.component.clone());
         Ok(run)
+    }
+}
+
+impl RunCommand {
+    /// What the schedule of a component says of a run beside those that are under way.
+    async fn beside_schedule(
+        &self,
+        work: &mut Work<'_>,
+        component: &Component,
+        runs: &[Stored<RunRecord>],
+    ) -> Result<()> {
+        let key = ScheduleRecord::key_of(&self.at.component(self.component.clone()));
+        let schedule = work.need::<ScheduleRecord>(&key, "schedule", &self.component).await?;
+        // Whoever makes a run of it now by the clock has read the schedule, and reads it again.
+        work.changes().update(&schedule)?;
+        let own = |run: &&Stored<RunRecord>| {
+            run.value.is_of_schedule()
+                && run.value.is_under_way()
+                && run.value.track.component.component == component.name
+        };
+        let under_way: Vec<&Stored<RunRecord>> = runs.iter().filter(own).collect();
+        match schedule.value.schedule.overlap {
+            Overlap::Forbid => {
+                let Some(run) = under_way.first() else { return Ok(()) };
+                return Err(Error::new(ErrorKind::Conflict, "run a scheduled job beside itself")
+                    .with_context("component", self.at.component(self.component.clone()))
+                    .with_context("under way", &run.value.id)
+                    .with_remedy(
+                        "Wait until it has ended, or stop it; or let its schedule say `overlap: allow`.",
+                    ));
+            }
+            Overlap::Allow if under_way.len() >= RUNS_MAX => {
+                return Err(Error::new(ErrorKind::QuotaExceeded, "run a scheduled job once more")
+                    .with_context("component", self.at.component(self.component.clone()))
+                    .with_context("under way", under_way.len())
+                    .with_remedy("Wait until some have ended, or stop them."));
+            }
+            Overlap::Allow => {}
+            Overlap::Replace => {
+                for run in under_way.into_iter().filter(|run| !run.value.stopping) {
+                    let mut run = run.clone();
+                    run.value.stopping = true;
+                    run.value.failure =
+                        Some(format!("it was replaced by a run that {} asked for", work.actor()));
+                    work.changes().update(&run)?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -188,7 +254,7 @@ impl Action for AttachRun {
     }
 }
 
-/// Shows a one-off command.
+/// Shows a one-off command, or a run of a scheduled job.
 #[derive(Debug, Clone)]
 pub struct GetRun {
     /// Where.
@@ -221,7 +287,8 @@ impl Action for GetRun {
     }
 }
 
-/// Lists the one-off commands that are under way or have ended not long ago.
+/// Lists the one-off commands that are under way or have ended not long ago, and the runs of scheduled jobs: those under way
+/// and the last ten that have ended, of each component.
 #[derive(Debug, Clone)]
 pub struct ListRuns {
     /// Where.
@@ -258,7 +325,7 @@ impl Action for ListRuns {
     }
 }
 
-/// Stops a one-off command and forgets it.
+/// Stops a one-off command, or a run of a scheduled job.
 #[derive(Debug, Clone)]
 pub struct StopRun {
     /// Where.

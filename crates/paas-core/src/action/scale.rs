@@ -113,6 +113,9 @@ impl Action for ScaleApp {
         if component.kind == ComponentKind::Job {
             return fault("a job runs once per release and cannot be scaled".to_owned());
         }
+        if component.kind == ComponentKind::ScheduledJob {
+            return fault("a scheduled job runs by its schedule and cannot be scaled".to_owned());
+        }
         if component.kind == ComponentKind::Manifests {
             let message =
                 "the numbers of manifests are in their objects; change `replicas` there and deploy them";

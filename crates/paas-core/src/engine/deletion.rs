@@ -2,7 +2,8 @@
 
 use super::{
     AppEnvRecord, AppRecord, Changes, ConfigRecord, EventKind, EventRecord, Grant, Record, RolloutRecord,
-    RoutesRecord, RunRecord, ScaleRecord, SecretRecord, Services, TemplateRecord, TrackRecord,
+    RoutesRecord, RunRecord, ScaleRecord, ScheduleRecord, SecretRecord, Services, TemplateRecord,
+    TrackRecord,
 };
 use crate::error::Result;
 use crate::model::Release;
@@ -18,6 +19,7 @@ const BATCH: usize = 200;
 const KINDS: &[&str] = &[
     RolloutRecord::KIND,
     TrackRecord::KIND,
+    ScheduleRecord::KIND,
     RunRecord::KIND,
     RoutesRecord::KIND,
     ScaleRecord::KIND,

@@ -17,6 +17,7 @@
 //! | `rollout` | `ORG/ENV/APP` | `current` | [`RolloutRecord`] |
 //! | `track` | `ORG/ENV/APP` | `COMPONENT@CLUSTER` | [`TrackRecord`] |
 //! | `run` | `ORG/ENV/APP` | id | [`RunRecord`] |
+//! | `schedule` | `ORG/ENV/APP` | `COMPONENT` | [`ScheduleRecord`] |
 //! | `event` | `ORG/ENV/APP`, `ORG` or empty | revision and id | [`EventRecord`] |
 //! | `audit` | `ORG` or empty | sequence number | [`AuditRecord`](crate::tenancy::AuditRecord) |
 //! | `audit_head` | | `ORG` or `platform` | [`AuditHead`](crate::tenancy::AuditHead) |
@@ -34,6 +35,7 @@ mod release;
 mod request;
 mod rollout;
 mod run;
+mod schedule;
 mod tenant;
 mod tombstone;
 
@@ -43,7 +45,8 @@ pub use config::{ConfigRecord, Revoked, SecretRecord};
 pub use event::{EventKind, EventRecord};
 pub use request::RequestRecord;
 pub use rollout::{RolloutRecord, TrackRecord};
-pub use run::RunRecord;
+pub use run::{RunOrigin, RunRecord};
+pub use schedule::{ScheduleRecord, Skipped};
 pub use tenant::Grant;
 pub use tombstone::{ClusterUseRecord, ForgottenRecord, TombstoneRecord};
 

@@ -1,16 +1,17 @@
 //! The history of releases: what a commit puts in force, and what is kept.
 //!
 //! A commit makes the release current, the numbers of instances that it recorded the live ones (a rollback brings its own
-//! back), and its access points those in force. Then the history is cut: the current release and ten committed ones before
-//! it are kept whole, aborted attempts displace none of them and are bounded themselves, and templates, configurations and
-//! secrets that no kept release uses are removed.
+//! back), its access points those in force, and its schedules those that are followed. Then the history is cut: the current
+//! release and ten committed ones before it are kept whole, aborted attempts displace none of them and are bounded
+//! themselves, and templates, configurations and secrets that no kept release uses are removed.
 
 mod prune;
+mod schedules;
 
 use super::{Changes, RoutesRecord, ScaleRecord, Services, Stored};
 use crate::action::merged_routes;
 use crate::error::Result;
-use crate::model::{ComponentKind, Release};
+use crate::model::Release;
 use crate::name::AppEnv;
 
 pub use prune::prune;
@@ -23,7 +24,7 @@ pub(super) async fn take_effect(
     before: Option<&Release>,
     release: &Release,
 ) -> Result<()> {
-    for component in release.version.spec.components.iter().filter(|it| it.kind != ComponentKind::Job) {
+    for component in release.version.spec.components.iter().filter(|it| !it.kind.runs_to_completion()) {
         let Some(released) = release.components.get(&component.name) else { continue };
         let component = at.component(component.name.clone());
         let mut scale = services
@@ -39,6 +40,7 @@ pub(super) async fn take_effect(
             changes.update(&scale)?;
         }
     }
+    Box::pin(schedules::take_effect(services, changes, at, release)).await?;
     // The first release's access points have been in force since it began.
     let Some(before) = before else { return Ok(()) };
     let mut routes = services

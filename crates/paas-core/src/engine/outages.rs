@@ -49,6 +49,11 @@ impl Outages {
         }
     }
 
+    /// Whether a cluster did not answer when it was asked last.
+    pub fn is_silent(&self, cluster: &ClusterName) -> bool {
+        self.lock().contains_key(cluster)
+    }
+
     /// The outage of a cluster that counts as away.
     pub fn of(&self, cluster: &ClusterName, now: Timestamp) -> Option<Outage> {
         let outage = self.lock().get(cluster).cloned()?;

@@ -17,6 +17,7 @@ mod forget;
 mod orphans;
 mod routes;
 mod run;
+mod schedule;
 mod spaces;
 mod tombstone;
 mod track;
@@ -260,6 +261,7 @@ async fn one(context: Arc<Context>, work: Work<Key>) -> Option<Error> {
         Key::App(at) => app::reconcile(&context, at).await,
         Key::Track(track) => track::reconcile(&context, track).await,
         Key::Run(at, cluster, id) => run::reconcile(&context, at, cluster, id).await,
+        Key::Schedule(component, cluster) => schedule::reconcile(&context, component, cluster).await,
         Key::Routes(at, cluster) => routes::reconcile(&context, at, cluster).await,
         Key::Tombstone(at, cluster) => tombstone::reconcile(&context, at, cluster).await,
         Key::Orphans(cluster) => orphans::sweep(&context, cluster).await,
@@ -274,6 +276,7 @@ async fn settle(context: &Context, work: Work<Key>, outcome: Result<()>) -> Opti
     let key = work.key().clone();
     let subject = match &key {
         Key::App(at) | Key::Run(at, ..) => Some(Subject::App(at.clone())),
+        Key::Schedule(component, _) => Some(Subject::App(component.at.clone())),
         Key::Track(track) => Some(Subject::Track(track.clone())),
         Key::Routes(at, cluster) => Some(Subject::Routes(at.clone(), cluster.clone())),
         Key::Tombstone(..) | Key::Orphans(_) | Key::Spaces(_) | Key::Forget(_) => None,
@@ -281,9 +284,16 @@ async fn settle(context: &Context, work: Work<Key>, outcome: Result<()>) -> Opti
     let conditions = context.services.conditions();
     match outcome {
         Ok(()) => {
+            let stands_at_app = matches!(key, Key::Run(..) | Key::Schedule(..));
+            if let Some(Subject::App(at)) = subject.as_ref().filter(|_| stands_at_app)
+                && context.queue.failures(&key) > 0
+            {
+                // What it could not do is told of its application, whose own turn shows whether all is well.
+                context.queue.add(Key::App(at.clone()));
+            }
             work.succeeded();
             if let Some(subject) = subject
-                && !matches!(key, Key::Run(..))
+                && !stands_at_app
                 && conditions.clear(&subject)
             {
                 tracing::info!(key = ?key, "works again");

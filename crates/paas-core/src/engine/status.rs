@@ -2,6 +2,7 @@
 
 mod clusters;
 mod compose;
+mod schedules;
 mod words;
 
 use std::collections::BTreeMap;
@@ -11,8 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::action::ReleaseSummary;
-use crate::engine::Outage;
-use crate::model::{ComponentKind, ReleaseNumber, RevisionId, RouteSpec};
+use crate::engine::{Outage, RunRecord, Skipped};
+use crate::model::{ComponentKind, ReleaseNumber, RevisionId, RouteSpec, Schedule};
 use crate::name::{AppEnv, ClusterName, ComponentName};
 use crate::port::{ExitStatus, InstanceFailure, InstanceId, InstancePhase, Revision};
 
@@ -149,8 +150,30 @@ pub struct ComponentStatus {
     pub desired: u32,
     /// How many of its instances can serve.
     pub ready: u32,
+    /// When it runs, if it is a scheduled job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleStatus>,
     /// Each cluster's part.
     pub tracks: Vec<TrackStatus>,
+}
+
+/// How a scheduled job is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ScheduleStatus {
+    /// The schedule in force.
+    pub schedule: Schedule,
+    /// When it runs next; absent while it is offline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub next: Option<Timestamp>,
+    /// The run that was made last, which may be under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<RunRecord>,
+    /// How many runs are under way.
+    pub under_way: u32,
+    /// The times at which nothing has run since then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<Skipped>,
 }
 
 /// How a component is on a cluster.

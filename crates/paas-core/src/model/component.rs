@@ -6,7 +6,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::{FileMount, Manifest, Probes, Resources, StrategySpec};
+use super::{FileMount, Manifest, Probes, Resources, Schedule, StrategySpec};
 use crate::name::{ComponentName, PortName, VolumeName};
 
 /// One workload of an application.
@@ -49,7 +49,8 @@ pub struct Component {
     /// How the platform learns that an instance has started, can serve, and still lives.
     #[serde(default)]
     pub probes: Probes,
-    /// What happens when an instance ends by itself; `always` for services and workers, `on_failure` for jobs.
+    /// What happens when an instance ends by itself; `always` for services and workers, `on_failure` for jobs
+    /// of both kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<RestartPolicy>,
     /// The components that it calls; it can reach no others. A component starts after what it depends on.
@@ -67,6 +68,9 @@ pub struct Component {
     /// How a new release replaces the old one, if not as the application says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<StrategySpec>,
+    /// When a component of the kind `scheduled_job` runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
     /// The objects that a component of the kind `manifests` is made of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub manifests: Vec<Manifest>,
@@ -84,9 +88,18 @@ pub enum ComponentKind {
     Worker,
     /// Runs to completion once per release.
     Job,
+    /// Runs to completion at the times of its schedule. A release starts nothing of it: it says what the next run is.
+    ScheduledJob,
     /// Objects of a cluster's own interface, such as Kubernetes YAML, applied as they are: a release makes, changes and
     /// removes them.
     Manifests,
+}
+
+impl ComponentKind {
+    /// Whether nothing of it is kept running: it runs to completion, and has no instances to count.
+    pub fn runs_to_completion(self) -> bool {
+        matches!(self, Self::Job | Self::ScheduledJob)
+    }
 }
 
 /// A port that a component listens on.

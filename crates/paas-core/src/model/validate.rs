@@ -6,6 +6,7 @@ mod environment;
 mod manifest;
 mod probe;
 mod route;
+mod schedule;
 mod strategy;
 mod text;
 

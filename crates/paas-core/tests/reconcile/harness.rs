@@ -28,6 +28,10 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
+        Self::with_clock(TokioClock::default())
+    }
+
+    pub fn with_clock(clock: TokioClock) -> Self {
         let images = Images::new();
         for version in ["1", "2", "3"] {
             for name in ["web", "api", "worker"] {
@@ -37,7 +41,7 @@ impl World {
                 );
             }
         }
-        let clock = Arc::new(TokioClock::default());
+        let clock = Arc::new(clock);
         let cluster = SimulatedCluster::with_clock(images.clone(), clock.clone());
         Self {
             store: Arc::new(MemoryStore::new()),

@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use paas_core::Result;
 use paas_core::action::{Deploy, RollbackTarget};
 use paas_core::engine::{Platform, Session};
 use paas_core::memory::{Call, ClusterSnapshot, Interceptor};
 use paas_core::model::{Keep, ReleaseNumber};
 use paas_core::port::ListOptions;
+use paas_core::{Clock as _, Result};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::harness::*;
+use crate::scheduled::{self, reporting};
 
 /// Counts the points before and after every mutation; at the chosen one nothing goes on, and the test is told.
 #[derive(Debug)]
@@ -73,6 +74,7 @@ enum Story {
     Release,
     Rollback,
     Delete,
+    Schedule,
 }
 
 impl Story {
@@ -83,6 +85,11 @@ impl Story {
             Self::Deploy => &[],
             Self::Release | Self::Delete => &["1"],
             Self::Rollback => &["1", "2"],
+            Self::Schedule => {
+                let every_minute = reporting("job:1", serde_json::json!({ "cron": "* * * * *" }));
+                release(platform, Deploy::spec(every_minute)).await;
+                &[]
+            }
         };
         for version in before {
             release(platform, Deploy::spec(spec(version))).await;
@@ -120,6 +127,8 @@ impl Story {
                 let delete = paas_core::action::DeleteAppEnv { at: at(), confirm: "web".to_owned() };
                 session.perform_with(delete, options).await.map(drop)
             }
+            // Nobody asks for anything.
+            Self::Schedule => Ok(()),
         }
     }
 
@@ -129,6 +138,11 @@ impl Story {
             Self::Release => drop(session.wait_released(&at(), ReleaseNumber(2), PATIENCE).await.unwrap()),
             Self::Rollback => drop(session.wait_released(&at(), ReleaseNumber(3), PATIENCE).await.unwrap()),
             Self::Delete => world.until("it is deleted", async || world.count("app_env").await == 0).await,
+            Self::Schedule => {
+                let third: jiff::Timestamp = "2026-01-01T00:03:20Z".parse().unwrap();
+                world.until("the third time has passed", async || world.clock.now() > third).await;
+                return;
+            }
         }
         // What remains to be done after the end of a release: the old instances go.
         sleep(Duration::from_mins(2)).await;
@@ -152,7 +166,9 @@ async fn end(world: &World) -> End {
         *made.entry(set).or_default() += 1;
     }
     let mut documents = BTreeMap::new();
-    for kind in ["app_env", "scale", "routes", "config", "release", "template", "rollout", "track", "run"] {
+    for kind in
+        ["app_env", "scale", "routes", "config", "release", "template", "rollout", "track", "run", "schedule"]
+    {
         documents.insert(kind.to_owned(), world.count(kind).await);
     }
     let options = ListOptions { kind: "release".to_owned(), ..ListOptions::default() };
@@ -166,7 +182,7 @@ async fn end(world: &World) -> End {
 
 /// Runs a story, killed at the chosen point; answers the end and the points that were passed.
 async fn run(story: Story, chosen: Option<usize>) -> (End, Vec<String>) {
-    let world = World::new();
+    let world = scheduled::world("2026-01-01T00:00:00Z");
     let calm = world.platform(&[]).await;
     story.prepare(&world, &calm).await;
     calm.shutdown().await;
@@ -259,4 +275,9 @@ async fn a_rollback_killed_at_any_point_ends_the_same() {
 #[tokio::test(start_paused = true)]
 async fn a_delete_killed_at_any_point_ends_the_same() {
     every_point(Story::Delete).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_of_a_schedule_run_once_wherever_the_server_is_killed() {
+    every_point(Story::Schedule).await;
 }

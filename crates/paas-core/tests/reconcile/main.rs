@@ -14,5 +14,6 @@ mod idle;
 mod journeys;
 mod kill;
 mod manifests;
+mod scheduled;
 mod several;
 mod spaces;

@@ -111,6 +111,7 @@ impl Reader<'_> {
             resources: Resources::default(),
             probes: health::read(node, report),
             restart: None,
+            schedule: None,
             depends_on: Vec::new(),
             instances: Instances::default(),
             termination,

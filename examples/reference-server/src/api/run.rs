@@ -1,4 +1,4 @@
-//! One-off commands.
+//! One-off commands, and runs of scheduled jobs.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -40,25 +40,25 @@ impl RunPath {
 pub fn routes(routes: Routes) -> Routes {
     routes
         .add(
-            post(&here("/runs"), TAG, "run", "Runs a command in an instance of its own, once")
+            post(&here("/runs"), TAG, "run", "Runs a command, or a scheduled job now, in an instance of its own, once")
                 .body::<NewRun>()
                 .gives::<RunRecord>(202, "The run; it starts at once."),
             run,
         )
         .add(
-            get(&here("/runs"), TAG, "listRuns", "One-off commands that run or ended lately")
+            get(&here("/runs"), TAG, "listRuns", "Runs of scheduled jobs and one-off commands: those under way, and the last ones")
                 .query::<Paging>()
                 .gives::<ListPage<RunRecord>>(200, "A page of runs."),
             list,
         )
-        .add(get(&here("/runs/{run}"), TAG, "getRun", "A one-off command").gives::<RunRecord>(200, "The run."), show)
+        .add(get(&here("/runs/{run}"), TAG, "getRun", "A run").gives::<RunRecord>(200, "The run."), show)
         .add(
-            delete(&here("/runs/{run}"), TAG, "stopRun", "Stops a one-off command if it still runs, and forgets it")
+            delete(&here("/runs/{run}"), TAG, "stopRun", "Stops a run if it is still under way")
                 .gives_nothing(204, "It is being stopped."),
             stop,
         )
         .add(
-            get(&here("/runs/{run}/attach"), TAG, "attachRun", "The input and output of a one-off command")
+            get(&here("/runs/{run}/attach"), TAG, "attachRun", "The input and output of a run")
                 .about(
                     "A WebSocket as for `exec`; the start has no command, and `stdin` and `terminal` only for a run that was \
                      started with them. Such a run ends when the caller leaves, and is attached to once; any other goes on.",

@@ -13,7 +13,8 @@ use paas_core::{EnvName, OrgName};
 
 pub use access::{AuditArgs, GrantCommand, LoginArgs, TokenCommand};
 pub use app::{
-    AppCommand, DeleteArgs, EnvCommand, EventsArgs, ExecArgs, LogsArgs, OrgCommand, RunArgs, StatusArgs,
+    AppCommand, DeleteArgs, EnvCommand, EventsArgs, ExecArgs, LogsArgs, OrgCommand, RunArgs, RunsArgs,
+    StatusArgs,
 };
 pub use cluster::{ClusterCommand, NodeCommand};
 pub use release::{
@@ -145,8 +146,10 @@ pub enum Command {
     Logs(LogsArgs),
     /// Run a command in a running instance
     Exec(ExecArgs),
-    /// Run a command in an instance of its own, once
+    /// Run a command, or a scheduled job, in an instance of its own, once
     Run(RunArgs),
+    /// Runs of scheduled jobs and one-off commands, and how they ended
+    Runs(RunsArgs),
     /// Change the number of instances, at once
     Scale(ScaleArgs),
     /// Renew all instances, without interruption

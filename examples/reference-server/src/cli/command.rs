@@ -14,6 +14,7 @@ mod node;
 mod org;
 mod release;
 mod route;
+mod runs;
 mod scale;
 mod status;
 
@@ -91,6 +92,7 @@ async fn carry_out(common: &Common, command: Command) -> Result<(), Failure> {
         Command::Logs(args) => logs::run(&session, args).await,
         Command::Exec(args) => exec::exec(&session, args).await,
         Command::Run(args) => exec::run(&session, args).await,
+        Command::Runs(args) => runs::run(&session, args).await,
         Command::Scale(args) => scale::run(&session, args).await,
         Command::Restart(args) => release::restart(&session, args).await,
         Command::Stop(args) => scale::stop(&session, args).await,

@@ -44,6 +44,7 @@ mod life;
 mod memory;
 mod reboot;
 mod releases;
+mod scheduled;
 mod secrets;
 mod settings;
 mod sources;
@@ -58,12 +59,13 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // What is measured would wait for what others do: see `turn`.
     arguments.test_threads.get_or_insert(2);
-    let groups: [(&str, Vec<Journey>); 15] = [
+    let groups: [(&str, Vec<Journey>); 16] = [
         ("sources", sources::journeys()),
         ("existing", existing::journeys()),
         ("life", life::journeys()),
         ("commands", commands::journeys()),
         ("releases", releases::journeys()),
+        ("scheduled", scheduled::journeys()),
         ("bad_versions", bad_versions::journeys()),
         ("faults", faults::journeys()),
         ("memory", memory::journeys()),

@@ -13,8 +13,8 @@ use crate::engine::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    AppVersion, ClusterOrder, ComponentKind, Environment, OnClusterFailure, OnRunning, Release,
-    ReleaseNumber, ReleaseOrigin, ReleaseState, ReleasedComponent, RevisionId, StrategySpec, Template,
+    AppVersion, ClusterOrder, Environment, OnClusterFailure, OnRunning, Release, ReleaseNumber,
+    ReleaseOrigin, ReleaseState, ReleasedComponent, RevisionId, StrategySpec, Template,
 };
 use crate::name::{AppEnv, ComponentKey, ComponentName};
 use crate::port::{Expect, Revision, Scope};
@@ -70,7 +70,7 @@ impl Draft {
         let live = self.scale(work, &base).await?;
         let (tracks, mut notes) = plan::tracks(work.services(), &at, number, &self, &base, &live)?;
         self.notes.append(&mut notes);
-        for component in self.version.spec.components.iter().filter(|it| it.kind != ComponentKind::Job) {
+        for component in self.version.spec.components.iter().filter(|it| !it.kind.runs_to_completion()) {
             if let Some(count) = live.get(&component.name) {
                 self.notes.extend(scale::bounded(
                     &at.component(component.name.clone()),
@@ -127,7 +127,7 @@ impl Draft {
         for component in &self.version.spec.components {
             let Some(rendered) = self.templates.get(&component.name) else { continue };
             let key = rendered.template.component.clone();
-            if component.kind == ComponentKind::Job {
+            if component.kind.runs_to_completion() {
                 // Nothing of it is kept running.
                 live.insert(component.name.clone(), 1);
                 continue;

@@ -75,6 +75,10 @@ pub enum EventKind {
     ClusterFailed,
     /// A command was run in an instance.
     CommandRun,
+    /// A run of a scheduled job failed.
+    RunFailed,
+    /// A scheduled job did not run at a time of its schedule.
+    RunSkipped,
     /// Others had changed the space of an environment on a cluster, and it was restored.
     SpaceRestored,
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::super::{
-    AppEnvRecord, Changes, ConfigRecord, RolloutRecord, SecretRecord, Services, Stored, TemplateRecord,
-    TrackRecord,
+    AppEnvRecord, Changes, ConfigRecord, RolloutRecord, RunRecord, SecretRecord, Services, Stored,
+    TemplateRecord, TrackRecord,
 };
 use crate::error::Result;
 use crate::model::{ConfigEntry, Release, ReleaseNumber, ReleaseState, RevisionId, SecretRef};
@@ -54,6 +54,12 @@ pub async fn prune(services: &Services, at: &AppEnv) -> Result<()> {
     for track in collections.children::<TrackRecord>(below.as_str()).await? {
         let name = track.value.state.track.component.component.clone();
         revisions.extend(track.value.state.revisions.keys().map(|revision| (name.clone(), revision.clone())));
+    }
+    // A run that waits for its cluster starts what it was made for.
+    for run in collections.children::<RunRecord>(below.as_str()).await? {
+        if run.value.is_under_way() {
+            revisions.insert((run.value.track.component.component, run.value.revision));
+        }
     }
     let mut secrets: BTreeSet<SecretRef> = BTreeSet::new();
     for template in collections.children::<TemplateRecord>(below.as_str()).await? {

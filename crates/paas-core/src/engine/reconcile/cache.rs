@@ -5,12 +5,12 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::context::Key;
 use crate::engine::{
-    AppEnvRecord, Collections, ForgottenRecord, Record, RolloutRecord, RoutesRecord, RunRecord, Stored,
-    TombstoneRecord, TrackRecord,
+    AppEnvRecord, Collections, ForgottenRecord, Record, RolloutRecord, RoutesRecord, RunRecord,
+    ScheduleRecord, Stored, TombstoneRecord, TrackRecord,
 };
 use crate::error::Result;
 use crate::model::{Environment, Target};
-use crate::name::{AppEnv, ClusterName, EnvRef, TrackKey};
+use crate::name::{AppEnv, ClusterName, ComponentName, EnvRef, TrackKey};
 use crate::port::{Change, ChangeStream, Document, DocumentKey, InstanceId, ListOptions, Revision, Store};
 
 /// The documents of one application in an environment.
@@ -21,6 +21,7 @@ pub(super) struct AppDocuments {
     pub(super) routes: Option<Arc<Stored<RoutesRecord>>>,
     pub(super) tracks: BTreeMap<TrackKey, Arc<Stored<TrackRecord>>>,
     pub(super) runs: BTreeMap<InstanceId, Arc<Stored<RunRecord>>>,
+    pub(super) schedules: BTreeMap<ComponentName, Arc<Stored<ScheduleRecord>>>,
 }
 
 impl AppDocuments {
@@ -46,7 +47,7 @@ struct Documents {
 #[derive(Debug, Default)]
 pub(super) struct Cache(RwLock<Documents>);
 
-const KINDS: [&str; 8] = [
+const KINDS: [&str; 9] = [
     TombstoneRecord::KIND,
     ForgottenRecord::KIND,
     Environment::KIND,
@@ -55,6 +56,7 @@ const KINDS: [&str; 8] = [
     RoutesRecord::KIND,
     TrackRecord::KIND,
     RunRecord::KIND,
+    ScheduleRecord::KIND,
 ];
 
 impl Cache {
@@ -115,9 +117,7 @@ impl Cache {
         let documents = self.read();
         let mut keys = Vec::new();
         for (at, app) in &documents.apps {
-            keys.push(Key::App(at.clone()));
-            keys.extend(app.tracks.keys().cloned().map(Key::Track));
-            keys.extend(app.runs.values().map(|run| run_key(&run.value)));
+            keys.extend(documents.app_keys(at, app));
         }
         keys.extend(
             documents.tombstones.keys().map(|(at, cluster)| Key::Tombstone(at.clone(), cluster.clone())),
@@ -190,10 +190,9 @@ impl Cache {
                 if !newer(slot, env.modified) {
                     return Vec::new();
                 }
+                all.envs.insert(name.clone(), env);
                 let apps = all.apps.iter().filter(|(at, _)| at.env_ref() == name);
-                let keys = apps.flat_map(|(at, app)| app_keys(at, app)).collect();
-                all.envs.insert(name, env);
-                keys
+                apps.flat_map(|(at, app)| all.app_keys(at, app)).collect()
             }),
             AppEnvRecord::KIND => self.decoded(document, |all, place: Arc<Stored<AppEnvRecord>>| {
                 let at = place.value.at.clone();
@@ -202,7 +201,7 @@ impl Cache {
                     return Vec::new();
                 }
                 app.place = Some(place);
-                app_keys(&at, app)
+                all.keys_of(&at)
             }),
             RolloutRecord::KIND => self.decoded(document, |all, rollout: Arc<Stored<RolloutRecord>>| {
                 let at = rollout.value.at.clone();
@@ -238,9 +237,22 @@ impl Cache {
                 if !newer(app.runs.get(&run.value.id).map(|old| old.modified), run.modified) {
                     return Vec::new();
                 }
-                let key = run_key(&run.value);
+                let mut keys = vec![run_key(&run.value)];
+                let of = run.value.is_of_schedule().then(|| run.value.track.component.component.clone());
                 app.runs.insert(run.value.id.clone(), run);
-                vec![key]
+                // What it leaves room for, or waits for it.
+                keys.extend(of.and_then(|component| all.schedule_key(&at, &component)));
+                keys
+            }),
+            ScheduleRecord::KIND => self.decoded(document, |all, schedule: Arc<Stored<ScheduleRecord>>| {
+                let component = schedule.value.component.clone();
+                let app = all.apps.entry(component.at.clone()).or_default();
+                let known = app.schedules.get(&component.component).map(|old| old.modified);
+                if !newer(known, schedule.modified) {
+                    return Vec::new();
+                }
+                app.schedules.insert(component.component.clone(), schedule);
+                all.schedule_key(&component.at, &component.component).into_iter().collect()
             }),
             TombstoneRecord::KIND => {
                 self.decoded(document, |all, tombstone: Arc<Stored<TombstoneRecord>>| {
@@ -294,7 +306,7 @@ impl Cache {
                 let gone = all.tombstones.iter().find(|(_, it)| it.key() == key && older(it.modified));
                 let Some((at, cluster)) = gone.map(|(place, _)| place.clone()) else { return Vec::new() };
                 all.tombstones.remove(&(at.clone(), cluster.clone()));
-                let mut keys = all.apps.get(&at).map(|app| app_keys(&at, app)).unwrap_or_default();
+                let mut keys = all.keys_of(&at);
                 keys.push(Key::Spaces(cluster));
                 keys
             }
@@ -319,6 +331,7 @@ impl Cache {
                 let Ok(at) = key.parent.parse::<AppEnv>() else { return Vec::new() };
                 let Some(app) = all.apps.get_mut(&at) else { return Vec::new() };
                 let mut keys = vec![Key::App(at.clone())];
+                let mut scheduled = None;
                 match key.kind.as_str() {
                     RolloutRecord::KIND => app.rollout = app.rollout.take().filter(|it| !older(it.modified)),
                     RoutesRecord::KIND => app.routes = app.routes.take().filter(|it| !older(it.modified)),
@@ -327,9 +340,20 @@ impl Cache {
                         let gone = app.tracks.extract_if(.., |_, it| it.key() == key && older(it.modified));
                         keys.extend(gone.map(|(track, _)| Key::Spaces(track.cluster)));
                     }
-                    RunRecord::KIND => app.runs.retain(|_, it| it.key() != key || !older(it.modified)),
+                    RunRecord::KIND => {
+                        let gone = app.runs.extract_if(.., |_, it| it.key() == key && older(it.modified));
+                        let gone = gone.filter(|(_, run)| run.value.is_of_schedule());
+                        scheduled = gone.map(|(_, run)| run.value.track.component.component.clone()).last();
+                    }
+                    // Its runs are forgotten as those of nobody's schedule are.
+                    ScheduleRecord::KIND => {
+                        app.schedules.retain(|_, it| it.key() != key || !older(it.modified));
+                        keys.extend(app.runs.values().map(|run| run_key(&run.value)));
+                    }
                     _ => return Vec::new(),
                 }
+                // Another run may have waited for it.
+                keys.extend(scheduled.and_then(|component| all.schedule_key(&at, &component)));
                 all.tidy(&at);
                 keys
             }
@@ -354,10 +378,28 @@ impl Documents {
                 && app.routes.is_none()
                 && app.tracks.is_empty()
                 && app.runs.is_empty()
+                && app.schedules.is_empty()
         });
         if gone {
             self.apps.remove(at);
         }
+    }
+
+    fn keys_of(&self, at: &AppEnv) -> Vec<Key> {
+        self.apps.get(at).map(|app| self.app_keys(at, app)).unwrap_or_default()
+    }
+
+    fn app_keys(&self, at: &AppEnv, app: &AppDocuments) -> Vec<Key> {
+        let tracks = app.tracks.keys().cloned().map(Key::Track);
+        let runs = app.runs.values().map(|run| run_key(&run.value));
+        let schedules = app.schedules.keys().filter_map(|component| self.schedule_key(at, component));
+        std::iter::once(Key::App(at.clone())).chain(tracks).chain(runs).chain(schedules).collect()
+    }
+
+    /// The key of a schedule, at the first of its clusters: whoever works on it finds out where the next run goes.
+    fn schedule_key(&self, at: &AppEnv, component: &ComponentName) -> Option<Key> {
+        let first = self.envs.get(&at.env_ref())?.value.targets.first()?;
+        Some(Key::Schedule(at.component(component.clone()), first.cluster.clone()))
     }
 }
 
@@ -365,15 +407,9 @@ fn newer(known: Option<Revision>, revision: Revision) -> bool {
     known.is_none_or(|known| known < revision)
 }
 
-fn run_key(run: &RunRecord) -> Key {
+pub(super) fn run_key(run: &RunRecord) -> Key {
     let track = &run.track;
     Key::Run(track.component.at.clone(), track.cluster.clone(), run.id.clone())
-}
-
-fn app_keys(at: &AppEnv, app: &AppDocuments) -> Vec<Key> {
-    let tracks = app.tracks.keys().cloned().map(Key::Track);
-    let runs = app.runs.values().map(|run| run_key(&run.value));
-    std::iter::once(Key::App(at.clone())).chain(tracks).chain(runs).collect()
 }
 
 /// Reads for what is not cached.

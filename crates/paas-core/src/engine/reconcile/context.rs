@@ -13,7 +13,7 @@ use super::cache::Cache;
 use crate::engine::queue::KeyedQueue;
 use crate::engine::{Changes, EventRecord, Services};
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::{AppEnv, ClusterName, TrackKey};
+use crate::name::{AppEnv, ClusterName, ComponentKey, TrackKey};
 use crate::port::{
     Change, ClusterPorts, Document, Epoch, Expect, InstanceId, Revision, RouteBinding, ServiceTraffic, Write,
 };
@@ -29,8 +29,10 @@ pub(super) enum Key {
     App(AppEnv),
     /// A component on a cluster.
     Track(TrackKey),
-    /// A one-off command on a cluster.
+    /// A one-off command, or a run of a scheduled job, on a cluster.
     Run(AppEnv, ClusterName, InstanceId),
+    /// The schedule of a component, on the cluster where its next run would go.
+    Schedule(ComponentKey, ClusterName),
     /// The access points of an application on a cluster.
     Routes(AppEnv, ClusterName),
     /// What a deleted application has left on a cluster.
@@ -49,6 +51,7 @@ impl Key {
         match self {
             Self::Track(track) => Some(&track.cluster),
             Self::Run(_, cluster, _)
+            | Self::Schedule(_, cluster)
             | Self::Routes(_, cluster)
             | Self::Tombstone(_, cluster)
             | Self::Orphans(cluster)

@@ -1,8 +1,10 @@
 //! What happened, in words for people.
 
+use jiff::Timestamp;
+
 use super::context::Context;
-use crate::engine::{EventKind, EventRecord};
-use crate::name::TrackKey;
+use crate::engine::{EventKind, EventRecord, RunOrigin, RunRecord};
+use crate::name::{ComponentKey, TrackKey};
 use crate::port::{InstanceFailure, Scope};
 use crate::release::{Event, Phase, Stage, TrackState};
 use crate::tenancy::Actor;
@@ -55,7 +57,7 @@ pub(super) fn of_track(context: &Context, state: &TrackState, events: &[Event]) 
 }
 
 /// Nothing can be seen of a track that has something to do.
-pub(super) fn away(context: &Context, track: &TrackKey, since: jiff::Timestamp) -> EventRecord {
+pub(super) fn away(context: &Context, track: &TrackKey, since: Timestamp) -> EventRecord {
     let (name, cluster) = (&track.component.component, &track.cluster);
     let message = format!("{name}: waits for cluster {cluster}, which cannot be reached since {since}");
     of(context, track, EventKind::ReleaseHeld, message)
@@ -71,4 +73,63 @@ pub(super) fn failed(context: &Context, track: &TrackKey, failure: &InstanceFail
 pub(super) fn recovered(context: &Context, track: &TrackKey) -> EventRecord {
     let message = format!("{}: every instance runs again", track.component.component);
     of(context, track, EventKind::InstanceRecovered, message)
+}
+
+/// A run of a scheduled job failed.
+pub(super) fn run_failed(context: &Context, run: &RunRecord) -> EventRecord {
+    let name = &run.track.component.component;
+    let which = match run.origin {
+        RunOrigin::Schedule { at } => format!("the run of {at}"),
+        _ => format!("run {}", run.id),
+    };
+    let failure = InstanceFailure {
+        reason: String::new(),
+        message: format!("{name}: {which} failed: {}", run.outcome()),
+        last_lines: run.last_lines.clone(),
+    };
+    of(context, &run.track, EventKind::RunFailed, failure.told())
+}
+
+/// A scheduled job did not run at a time of its schedule, nor at those before it that were missed.
+pub(super) fn run_skipped(
+    context: &Context,
+    component: &ComponentKey,
+    at: Timestamp,
+    missed: usize,
+    why: &str,
+) -> EventRecord {
+    let name = &component.component;
+    let message = match missed {
+        0 => format!("{name}: nothing runs for {at}: {why}"),
+        _ => format!("{name}: nothing runs for {at} and {missed} times before it: {why}"),
+    };
+    of_component(context, component, message)
+}
+
+/// Of the times that passed while nothing could start a run only the latest runs.
+pub(super) fn runs_missed(
+    context: &Context,
+    component: &ComponentKey,
+    at: Timestamp,
+    missed: usize,
+) -> EventRecord {
+    let name = &component.component;
+    let message = format!(
+        "{name}: {missed} times before {at} were missed, and do not run: of missed times only the latest does"
+    );
+    of_component(context, component, message)
+}
+
+fn of_component(context: &Context, component: &ComponentKey, message: String) -> EventRecord {
+    EventRecord {
+        id: String::new(),
+        scope: Scope::AppEnv(component.at.clone()),
+        kind: EventKind::RunSkipped,
+        at: context.services.now(),
+        actor: Actor::SYSTEM.to_owned(),
+        message,
+        release: None,
+        component: Some(component.component.clone()),
+        cluster: None,
+    }
 }

@@ -162,7 +162,8 @@ impl Session {
         delete_app_env(at: &AppEnv, confirm: &str) -> DeletionPreview =
             DeleteAppEnv { at: at.clone(), confirm: confirm.to_owned() };
 
-        /// Starts a one-off command with a component's image, configuration and limits.
+        /// Starts a one-off command with a component's image, configuration and limits; without a command, of a scheduled job,
+        /// a run of it now.
         run(
             at: &AppEnv,
             component: &ComponentName,
@@ -171,7 +172,7 @@ impl Session {
         ) -> RunRecord = RunCommand { at: at.clone(), component: component.clone(), command, input };
         /// Shows a one-off command.
         get_run(at: &AppEnv, id: &InstanceId) -> RunRecord = GetRun { at: at.clone(), id: id.clone() };
-        /// Lists one-off commands.
+        /// Lists one-off commands, and runs of scheduled jobs.
         list_runs(at: &AppEnv, page: PageOptions) -> ListPage<RunRecord> = ListRuns { at: at.clone(), page };
         /// Stops a one-off command.
         stop_run(at: &AppEnv, id: &InstanceId) -> () = StopRun { at: at.clone(), id: id.clone() };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::clusters::Clusters;
+use super::schedules;
 use super::words::{behind, conditions, explain, told_of};
 use super::{
     AppState, AppStatus, ClusterStatus, ComponentStatus, InstanceStatus, RolloutStatus, RouteStatus,
@@ -10,7 +11,8 @@ use super::{
 };
 use crate::action::ReleaseSummary;
 use crate::engine::{
-    AppEnvRecord, AppRecord, Outage, RolloutRecord, RoutesRecord, ScaleRecord, Services, Stored, TrackRecord,
+    AppEnvRecord, AppRecord, Outage, RolloutRecord, RoutesRecord, ScaleRecord, ScheduleStatus, Services,
+    Stored, TrackRecord,
 };
 use crate::error::{Error, Result};
 use crate::model::{
@@ -67,6 +69,7 @@ struct Documents {
     scales: BTreeMap<ComponentName, ScaleRecord>,
     tracks: BTreeMap<TrackKey, TrackState>,
     routes: Vec<crate::model::RouteSpec>,
+    schedules: BTreeMap<ComponentName, ScheduleStatus>,
 }
 
 impl Documents {
@@ -87,6 +90,7 @@ impl Documents {
         let scales = collections.children::<ScaleRecord>(at.to_string()).await?;
         let tracks = collections.children::<TrackRecord>(at.to_string()).await?;
         let routes = collections.get::<RoutesRecord>(&RoutesRecord::key_of(&at)).await?;
+        let schedules = schedules::load(services, &place).await?;
         Ok(Self {
             env,
             current,
@@ -95,6 +99,7 @@ impl Documents {
             scales: scales.into_iter().map(|it| (it.value.component.component.clone(), it.value)).collect(),
             tracks: tracks.into_iter().map(|it| (it.value.state.track.clone(), it.value.state)).collect(),
             routes: routes.map(|it| it.value.routes).unwrap_or_default(),
+            schedules,
             place,
         })
     }
@@ -257,7 +262,7 @@ impl Documents {
         let key = self.place.at.component(name.clone());
         let mut tracks = Vec::new();
         let mut desired = 0;
-        let declared = kind != ComponentKind::Job && !offline && self.is_declared(&name);
+        let declared = !kind.runs_to_completion() && !offline && self.is_declared(&name);
         for target in &self.env.targets {
             let track = key.on(target.cluster.clone());
             if declared {
@@ -267,6 +272,7 @@ impl Documents {
         }
         let ready = tracks.iter().flat_map(|track| &track.versions).map(|version| version.ready).sum();
         ComponentStatus {
+            schedule: self.schedules.get(&name).cloned(),
             name,
             kind,
             count: scale.map_or(0, |scale| scale.count),

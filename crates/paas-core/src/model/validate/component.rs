@@ -1,7 +1,7 @@
 //! Rules of one component.
 
 use super::text::{absolute_path, is_setting, is_user, is_variable, mount_path};
-use super::{Checker, manifest, probe, strategy};
+use super::{Checker, manifest, probe, schedule, strategy};
 use crate::error::Fault;
 use crate::model::{
     Component, ComponentKind, EnvVar, FileMount, FileSource, Resources, RestartPolicy, Validate, ValueSource,
@@ -22,6 +22,7 @@ impl Validate for Component {
     fn faults(&self, path: &str, faults: &mut Vec<Fault>) {
         let mut check = Checker::new(path, faults);
         manifest::manifests(&mut check, self);
+        schedule::schedule(&mut check, self);
         if self.kind == ComponentKind::Manifests {
             return;
         }
@@ -65,7 +66,7 @@ impl Component {
                 "a service needs a port; add one, or make the component a worker".to_owned()
             }),
             ComponentKind::Worker | ComponentKind::Manifests => {}
-            ComponentKind::Job => {
+            ComponentKind::Job | ComponentKind::ScheduledJob => {
                 check.require(self.ports.is_empty(), || "a job has no ports; remove them".to_owned());
             }
         }
@@ -136,11 +137,15 @@ impl Component {
             ComponentKind::Service | ComponentKind::Worker | ComponentKind::Manifests => {
                 &[RestartPolicy::Always, RestartPolicy::OnFailure]
             }
-            ComponentKind::Job => &[RestartPolicy::OnFailure, RestartPolicy::Never],
+            ComponentKind::Job | ComponentKind::ScheduledJob => {
+                &[RestartPolicy::OnFailure, RestartPolicy::Never]
+            }
         };
         if let Some(policy) = self.restart {
             check.require(allowed.contains(&policy), || match self.kind {
-                ComponentKind::Job => "a job is restarted on_failure or never".to_owned(),
+                ComponentKind::Job | ComponentKind::ScheduledJob => {
+                    "a job is restarted on_failure or never".to_owned()
+                }
                 _ => "a service or worker is restarted always or on_failure, so that its count is kept"
                     .to_owned(),
             });
@@ -161,7 +166,7 @@ impl Component {
                 "",
             );
         }
-        if self.kind == ComponentKind::Job {
+        if self.kind.runs_to_completion() {
             check
                 .field("count")
                 .require(instances.count == 1, || "a job runs once; leave instances out".to_owned());

@@ -272,9 +272,18 @@ pub struct RunArgs {
     /// With a terminal
     #[arg(long, short = 't')]
     pub tty: bool,
-    /// The command and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    /// The command and its arguments; its own if absent: a scheduled job runs now
+    #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+/// `paas runs`
+#[derive(Debug, Clone, Args)]
+pub struct RunsArgs {
+    /// The application
+    pub app: AppName,
+    /// Only this component
+    pub component: Option<ComponentName>,
 }
 
 /// `paas events`

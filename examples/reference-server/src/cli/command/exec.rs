@@ -36,16 +36,18 @@ pub async fn run(session: &Session, args: RunArgs) -> Result<(), Failure> {
         (false, true) => RunInput::Stream,
         (false, false) => RunInput::None,
     };
-    let new = NewRun { component: args.component, command: Some(args.command), input };
+    let command = Some(args.command).filter(|words| !words.is_empty());
+    let new = NewRun { component: args.component, command, input };
     let run: RunRecord = client.change(Method::POST, &in_app(&at, "/runs"), Some(&new)).await?;
     let terminal = args.tty.then(terminal::size);
     let start = Start { command: Vec::new(), instance: None, terminal, stdin: args.interactive };
     let path = in_app(&at, &format!("/runs/{}/attach", run.id));
     let outcome = websocket::run(&client, &path, start).await;
-    // One that lives with the connection is hung up already, and ends as it likes.
+    // One of a scheduled job is kept with the others. One that lives with the connection is hung up already, and ends as it
+    // likes.
     let is_hung_up =
         input.is_interactive() && outcome.as_ref().is_err_and(|failure| failure.exit == Exit::Unreachable);
-    if !is_hung_up {
+    if !run.is_of_schedule() && !is_hung_up {
         let run = in_app(&at, &format!("/runs/{}", run.id));
         let () = client.change(Method::DELETE, &run, None::<&()>).await?;
     }

@@ -182,8 +182,11 @@ pub async fn events(session: &Session, args: EventsArgs) -> Result<(), Failure> 
 fn event_text(output: Output, event: &EventRecord) -> String {
     let tone = match event.kind {
         EventKind::ReleaseCommitted | EventKind::InstanceRecovered => Tone::Good,
-        EventKind::ReleaseHeld => Tone::Warn,
-        EventKind::ReleaseAborted | EventKind::InstanceFailed | EventKind::ClusterFailed => Tone::Bad,
+        EventKind::ReleaseHeld | EventKind::RunSkipped => Tone::Warn,
+        EventKind::ReleaseAborted
+        | EventKind::InstanceFailed
+        | EventKind::RunFailed
+        | EventKind::ClusterFailed => Tone::Bad,
         _ => Tone::Plain,
     };
     // Many messages say themselves what they are about.

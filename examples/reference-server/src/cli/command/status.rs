@@ -8,13 +8,14 @@ use jiff::Timestamp;
 use paas_core::engine::{AppState, AppStatus, ComponentStatus, InstanceStatus};
 use paas_core::port::InstancePhase;
 
+use super::runs::outcome;
 use super::{Session, all, in_app};
 use crate::cli::args::StatusArgs;
 use crate::cli::client::Client;
 use crate::cli::duration::age;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::live::versions;
-use crate::cli::output::{Output, Text, Tone, printable};
+use crate::cli::output::{Output, Text, Tone, printable, seconds};
 use crate::cli::stream;
 use crate::rest::problem::Problem;
 
@@ -152,6 +153,7 @@ fn details(output: Output, status: &AppStatus) -> String {
             }
         }
     }
+    text.push_str(&schedules(output, status));
     text.push_str(&clusters(output, status));
     let instances: Vec<&InstanceStatus> = status
         .components
@@ -193,6 +195,36 @@ fn details(output: Output, status: &AppStatus) -> String {
     text
 }
 
+/// The scheduled jobs: when they run, and how it went the last time.
+fn schedules(output: Output, status: &AppStatus) -> String {
+    let scheduled = status.components.iter().filter_map(|it| it.schedule.as_ref().map(|own| (it, own)));
+    let rows: Vec<Vec<Text>> = scheduled
+        .map(|(component, own)| {
+            let last = own.last.as_ref();
+            let skipped = own.skipped.as_ref().map_or_else(String::new, |skipped| {
+                format!(
+                    "{} skipped until {}: {}",
+                    skipped.count,
+                    seconds(skipped.at),
+                    printable(&skipped.reason)
+                )
+            });
+            vec![
+                component.name.to_string().into(),
+                format!("{} {}", own.schedule.cron, own.schedule.time_zone).into(),
+                own.next.map_or_else(|| Text::toned("-", Tone::Faint), |next| seconds(next).into()),
+                last.map_or_else(|| "-".to_owned(), |run| seconds(run.created_at)).into(),
+                last.map_or_else(|| "".into(), outcome),
+                Text::toned(skipped, Tone::Warn),
+            ]
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!("\n{}", output.table(&["SCHEDULED", "SCHEDULE", "NEXT", "LAST", "OUTCOME", ""], rows))
+}
+
 /// Each cluster, if there are several or one of them cannot be reached.
 fn clusters(output: Output, status: &AppStatus) -> String {
     if status.clusters.len() < 2 && status.clusters.iter().all(|cluster| cluster.away.is_none()) {
@@ -220,6 +252,9 @@ fn clusters(output: Output, status: &AppStatus) -> String {
 fn ready(component: &ComponentStatus) -> Text {
     if component.offline {
         return Text::toned("offline", Tone::Faint);
+    }
+    if component.schedule.is_some() {
+        return Text::toned("-", Tone::Faint);
     }
     let tone = match component.ready {
         ready if ready >= component.desired => Tone::Good,

@@ -43,6 +43,9 @@ pub(super) fn tracks(
         if component.kind == ComponentKind::Manifests {
             faults.extend(manifests(services, at, base, &format!("components[{i}]"), &rendered.template)?);
         }
+        if component.kind == ComponentKind::ScheduledJob {
+            runs(services, at, base, component)?;
+        }
         let now = base.current.as_ref().and_then(|current| current.components.get(&component.name));
         let changes = now.is_some_and(|now| now.revision != rendered.revision);
         for target in &base.env.targets {
@@ -153,6 +156,21 @@ fn manifests(
     Ok(faults)
 }
 
+/// That some cluster of the environment can run a scheduled job. One that is away is taken to be able to.
+fn runs(services: &Services, at: &AppEnv, base: &Base, component: &Component) -> Result<()> {
+    let clusters = services.clusters();
+    let can =
+        |target: &Target| clusters.get(&target.cluster).is_none_or(|ports| ports.runtime.capabilities().runs);
+    if base.env.targets.iter().any(can) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Unsupported, "release a scheduled job")
+        .with_context("component", at.component(component.name.clone()))
+        .with_context("environment", at.env_ref())
+        .with_source("none of the environment's clusters runs anything to completion")
+        .with_remedy("Give the environment a cluster that does, or leave the component out."))
+}
+
 /// Whether the cluster's router shares traffic out between revisions. One that is not open now, because it cannot be reached,
 /// is taken to be like most.
 fn shares_traffic(services: &Services, target: &Target) -> bool {
@@ -183,6 +201,11 @@ impl Way<'_> {
         let timed = with_times(context, declared);
         if component.kind == ComponentKind::Job {
             return Ok((RunOnce::default().compile(&timed)?, TakeNote {}.compile(&timed)?));
+        }
+        if component.kind == ComponentKind::ScheduledJob {
+            // Nothing of it runs at release time: the engine starts its runs.
+            let plan = TakeNote {}.compile(&timed)?;
+            return Ok((plan.clone(), plan));
         }
         if component.kind == ComponentKind::Manifests {
             // The objects of two versions have the same names, so that there is one version at a time; the cluster's own
