@@ -10,7 +10,7 @@ use paas_core::action::{Deploy, PageOptions, RollbackTarget};
 use paas_core::engine::{Outcome, Platform, RunOrigin, RunRecord, ScheduleStatus};
 use paas_core::memory::{Ending, Image, Interceptor, Mutations, TokioClock};
 use paas_core::model::{AppSpec, Keep};
-use paas_core::port::{Epoch, ListOptions, Runtime as _};
+use paas_core::port::{Epoch, ListOptions, RunInput, Runtime as _};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -280,16 +280,18 @@ async fn the_last_ten_runs_are_kept() {
 async fn somebody_may_ask_for_a_run_now() {
     let (world, platform) = start("2026-01-01T00:00:00Z", "job:long", json!({ "cron": "0 12 * * *" })).await;
     let session = session(&platform);
-    let run = session.run(&at(), &name("report"), None).await.unwrap();
+    let run = session.run(&at(), &name("report"), None, RunInput::None).await.unwrap();
     assert_eq!((run.origin, run.created_by.as_str()), (RunOrigin::Manual, "user:admin"));
-    let again = session.run(&at(), &name("report"), None).await.unwrap_err();
+    let again = session.run(&at(), &name("report"), None, RunInput::None).await.unwrap_err();
     assert_eq!(again.kind(), ErrorKind::Conflict, "{}", again.report());
     world.until("it ends", async || session.get_run(&at(), &run.id).await.unwrap().has_succeeded()).await;
     assert_eq!(status(&platform).await.last.unwrap().id, run.id);
     sleep(Duration::from_hours(3)).await;
     assert_eq!(runs(&platform).await.len(), 1, "it is kept with the others");
-    let other =
-        session.run(&at(), &name("report"), Some(vec!["exit".to_owned(), "0".to_owned()])).await.unwrap();
+    let other = session
+        .run(&at(), &name("report"), Some(vec!["exit".to_owned(), "0".to_owned()]), RunInput::None)
+        .await
+        .unwrap();
     assert_eq!(other.origin, RunOrigin::Command, "a command of one's own is no run of the schedule");
 }
 

@@ -157,7 +157,8 @@ async fn feed(
     while let Some(piece) = inputs.recv().await {
         match (piece, &mut stdin, &mut sizes) {
             (ExecInput::Stdin(bytes), Some(writer), _) => {
-                if writer.write_all(&bytes).await.is_err() {
+                let written = writer.write_all(&bytes).await;
+                if written.is_err() {
                     // The command reads no more.
                     stdin = None;
                 }

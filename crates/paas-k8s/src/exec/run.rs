@@ -65,18 +65,18 @@ impl Attached {
         let (pass, passed) = mpsc::channel(PIECES);
         let told = async {
             let answer = match self.kind {
-                RunInput::Terminal => interactive::converse(&self, passed, &outputs, &killed).await,
+                RunInput::Terminal => Box::pin(interactive::converse(&self, passed, &outputs, &killed)).await,
                 RunInput::Stream => tokio::select! {
-                    answer = follow(&self.shared, &self.id, &outputs, &killed) => answer,
-                    error = interactive::feed_stream(&self, passed) => Err(error),
+                    answer = Box::pin(follow(&self.shared, &self.id, &outputs, &killed)) => answer,
+                    error = Box::pin(interactive::feed_stream(&self, passed)) => Err(error),
                 },
                 _ => {
                     drop(passed); // there is nowhere to pass it to
-                    follow(&self.shared, &self.id, &outputs, &killed).await
+                    Box::pin(follow(&self.shared, &self.id, &outputs, &killed)).await
                 }
             };
             if answer.is_err() && self.kind.is_interactive() {
-                self.end(HANG_UP).await;
+                Box::pin(self.end(HANG_UP)).await;
             }
             let _ = outputs.send(answer).await; // nobody reads any more
         };
@@ -98,14 +98,14 @@ impl Attached {
             () = &mut taken => {}
             // The attachment is held meanwhile: its end would be that of the input, after which a command may succeed.
             () = outputs.closed() => if self.kind.is_interactive() {
-                let _ = tokio::time::timeout(PATIENCE, self.hang_up()).await;
+                let _ = tokio::time::timeout(PATIENCE, Box::pin(self.hang_up())).await;
             },
         }
     }
 
     /// Ends the run, and waits until it has ended.
     async fn hang_up(&self) {
-        self.end(HANG_UP).await;
+        Box::pin(self.end(HANG_UP)).await;
         while let Ok(Some(found)) = find_run(&self.shared, OPERATION, &self.id).await {
             if observe_found(&found).phase == InstancePhase::Exited {
                 return;

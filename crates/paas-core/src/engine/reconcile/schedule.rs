@@ -13,7 +13,7 @@ use crate::engine::{Changes, EventRecord, RunOrigin, RunRecord, ScheduleRecord, 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Overlap;
 use crate::name::{ClusterName, ComponentKey};
-use crate::port::InstanceId;
+use crate::port::{InstanceId, RunInput};
 use crate::tenancy::Actor;
 
 /// How many runs of a component that have ended are kept, with what their clusters have of them.
@@ -106,6 +106,9 @@ pub(super) async fn reconcile(
         track: component.on(cluster.clone()),
         revision: record.revision.clone(),
         command: None,
+        input: RunInput::None,
+        attended_until: None,
+        attached: false,
         origin: RunOrigin::Schedule { at: due },
         created_by: Actor::SYSTEM.to_owned(),
         created_at: now,
