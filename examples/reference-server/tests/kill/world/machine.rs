@@ -228,10 +228,13 @@ impl OnMachine {
     pub fn seen(&mut self) -> Seen {
         let machine = self.look();
         let is_there = |container: &&String| self.data.join("machine/instances").join(container).exists();
+        let mut made_in_vain: Vec<String> =
+            self.made_now.iter().filter(|it| !is_there(it)).map(|it| kind(it)).collect();
+        made_in_vain.sort();
         Seen {
             machine,
             made: count(self.made_now.iter().map(|container| kind(container))),
-            made_in_vain: self.made_now.iter().filter(|it| !is_there(it)).cloned().collect(),
+            made_in_vain,
             objects: Vec::new(),
         }
     }
