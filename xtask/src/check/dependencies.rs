@@ -17,8 +17,8 @@ const EDGES: [(&str, &[&str]); 7] = [
     ("paas-sources", &["paas-core"]),
 ];
 
-/// An example that benches and journeys take their images from.
-const SAMPLES: &str = "sample-images";
+/// Where benches and journeys take their images and clusters from.
+const SUPPORT: [&str; 2] = ["sample-images", "paas-cluster-harness"];
 
 /// What `paas-core` must not reach, through whichever crate and feature.
 const OUTSIDE_WORLD: [&str; 25] = [
@@ -61,8 +61,8 @@ pub fn edges(workspace: &Workspace) -> Result<()> {
         let allowed = EDGES.iter().find(|(name, _)| *name == package.name).map(|(_, allowed)| *allowed);
         for dependency in package.dependencies.iter().filter(|dependency| dependency.path.is_some()) {
             let for_tests = dependency.kind.as_deref() == Some("dev");
-            let onto_library =
-                EDGES.iter().any(|(name, _)| *name == dependency.name) || dependency.name == SAMPLES;
+            let onto_library = EDGES.iter().any(|(name, _)| *name == dependency.name)
+                || SUPPORT.contains(&&*dependency.name);
             if !onto_library && !for_tests {
                 faults.push(format!("{} uses {}, which is no library", package.name, dependency.name));
             } else if is_library && !for_tests {
