@@ -64,7 +64,7 @@ pub fn main(directory: &Path, journal: &Path, backend: &str) -> ExitCode {
 
 fn answer(runtime: &Handle, killer: &Killer, store: &Arc<dyn Store>) {
     for line in stdin().lock().lines() {
-        let Ok(line) = line else { return };
+        let Ok(line) = line else { break };
         match serde_json::from_str(&line).unwrap() {
             Question::Order(order) => {
                 killer.take(order);
@@ -76,6 +76,8 @@ fn answer(runtime: &Handle, killer: &Killer, store: &Arc<dyn Store>) {
             }
         }
     }
+    // Whoever asks is gone, however that came: a server that nobody knows must not go on with what others make.
+    std::process::exit(1);
 }
 
 async fn documents(store: &dyn Store, kinds: Vec<String>) -> Vec<Document> {
