@@ -6,10 +6,9 @@ use crate::end::End;
 use crate::point::Point;
 use crate::story::Story;
 
-/// How many runs in a row may pass none of the points that remain before those that come in some runs only are let be.
+/// How many runs in a row may pass none of the points that remain before those that come in some runs only are let be. One that
+/// comes in every run never has to be searched for: a run that passes it not shows that it comes in some only.
 const SEARCHES: usize = 10;
-/// The same for points that come in every run, or so it seemed.
-const LONG_SEARCHES: usize = 60;
 /// How many stories may end wrong before the rest is not worth the time.
 const FAILURES: usize = 5;
 
@@ -18,7 +17,7 @@ const FAILURES: usize = 5;
 pub struct Progress {
     /// Its points, in the order in which they were first seen.
     pub points: Vec<Point>,
-    /// Those that every undisturbed run passed.
+    /// Those that every run to the end passed.
     pub common: Option<BTreeSet<Point>>,
     /// Those at which the server was killed.
     pub killed: BTreeSet<Point>,
@@ -43,9 +42,8 @@ impl Progress {
 
     fn has_work(&self) -> bool {
         let remaining = self.remaining();
-        let bound =
-            if remaining.iter().any(|point| self.is_common(point)) { LONG_SEARCHES } else { SEARCHES };
-        !remaining.is_empty() && self.searched < bound
+        !remaining.is_empty()
+            && (self.searched < SEARCHES || remaining.iter().any(|point| self.is_common(point)))
     }
 }
 
@@ -88,8 +86,8 @@ impl Plan {
         mine
     }
 
-    /// Takes the points in that an undisturbed server passed, to its end.
-    pub fn record_undisturbed(&mut self, story: Story, passed: &[Point]) {
+    /// Takes the points in that a server passed to the end of a story.
+    pub fn record_whole(&mut self, story: Story, passed: &[Point]) {
         self.see(story, passed);
         let passed: BTreeSet<Point> = passed.iter().cloned().collect();
         let progress = self.stories.entry(story).or_default();
@@ -99,18 +97,21 @@ impl Plan {
         });
     }
 
-    /// Takes the points in that a server passed until it was killed at the last of them, or to its end.
-    pub fn record(&mut self, story: Story, worker: usize, passed: &[Point], killed: bool) {
+    /// Takes the points in that a server passed until it was killed at the last of them, or until the story ended wrong.
+    pub fn record(&mut self, story: Story, passed: &[Point], killed: bool) {
         self.see(story, passed);
+        if let Some(point) = passed.last().filter(|_| killed) {
+            let progress = self.stories.entry(story).or_default();
+            progress.killed.insert(point.clone());
+            progress.searched = 0;
+        }
+    }
+
+    /// Takes back what a worker claimed; a search ends with it when its server was not killed.
+    pub fn give_back(&mut self, story: Story, worker: usize, killed: bool) {
         let progress = self.stories.entry(story).or_default();
         let searched = progress.claimed.remove(&worker).is_some_and(|claim| !claim.is_empty());
-        match passed.last().filter(|_| killed) {
-            Some(point) => {
-                progress.killed.insert(point.clone());
-                progress.searched = 0;
-            }
-            None => progress.searched += usize::from(searched),
-        }
+        progress.searched += usize::from(searched && !killed);
     }
 
     fn see(&mut self, story: Story, passed: &[Point]) {

@@ -111,9 +111,13 @@ fn live(place: Place, images: &Images, plan: &Mutex<Plan>, worker: Option<usize>
             let telling = AssertUnwindSafe(tell(&mut world, story, images, points, expected.as_ref()));
             let told = telling.catch_unwind().await;
             let mut plan = plan.lock().unwrap();
-            match worker {
-                Some(worker) => plan.record(story, worker, &world.passed, world.killed),
-                None => plan.record_undisturbed(story, &world.passed),
+            if told.is_ok() && !world.killed {
+                plan.record_whole(story, &world.passed);
+            } else {
+                plan.record(story, &world.passed, world.killed);
+            }
+            if let Some(worker) = worker {
+                plan.give_back(story, worker, world.killed);
             }
             match told {
                 Ok(end) => drop(plan.stories.entry(story).or_default().end.get_or_insert(end)),
