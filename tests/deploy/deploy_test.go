@@ -66,26 +66,39 @@ func TestTheAccountIsBoundUnderAnyName(t *testing.T) {
 	}
 }
 
-func TestTheRoleIsTheOneOfTheCrate(t *testing.T) {
-	original := read(t, filepath.Join("..", "..", "crates", "paas-k8s", "rbac.yaml"))
-	for _, copied := range []string{
-		filepath.Join(deployFolder, "kubernetes", "base", "rbac.yaml"),
-		filepath.Join(deployFolder, "chart", "paas", "files", "rbac.yaml"),
-	} {
-		if read(t, copied) != original {
-			t.Errorf("%s differs from crates/paas-k8s/rbac.yaml; copy it", copied)
-		}
-	}
-	var wanted map[string]any
-	if err := yaml.Unmarshal([]byte(original), &wanted); err != nil {
-		t.Fatal(err)
-	}
+func TestTheRolesAreThoseOfTheCrate(t *testing.T) {
 	chart, err := render("")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if role := chart["ClusterRole paas"]; role == nil || !reflect.DeepEqual(role["rules"], wanted["rules"]) {
-		t.Errorf("the chart's role differs: %v", role)
+	for name, file := range map[string]string{
+		"paas": "rbac.yaml", "paas-manifests": "rbac-manifests.yaml", "paas-operations": "rbac-operations.yaml",
+	} {
+		original := read(t, filepath.Join("..", "..", "crates", "paas-k8s", file))
+		for _, folder := range []string{filepath.Join("kubernetes", "base"), filepath.Join("chart", "paas", "files")} {
+			if read(t, filepath.Join(deployFolder, folder, file)) != original {
+				t.Errorf("%s in %s differs from the one in crates/paas-k8s; copy it", file, folder)
+			}
+		}
+		var wanted map[string]any
+		if err := yaml.Unmarshal([]byte(original), &wanted); err != nil {
+			t.Fatal(err)
+		}
+		if role := chart["ClusterRole "+name]; role == nil || !reflect.DeepEqual(role["rules"], wanted["rules"]) {
+			t.Errorf("the chart's role %s differs: %v", name, role)
+		}
+		if chart["ClusterRoleBinding "+name] == nil {
+			t.Errorf("the chart binds nobody to %s", name)
+		}
+	}
+	less, err := render("rbac: {manifests: false, operations: false}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"paas-manifests", "paas-operations"} {
+		if less["ClusterRole "+name] != nil || less["ClusterRoleBinding "+name] != nil {
+			t.Errorf("%s is there although it was left out", name)
+		}
 	}
 }
 

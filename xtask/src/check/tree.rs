@@ -14,9 +14,10 @@ const LONG: usize = 500;
 /// A source is smaller than this, in bytes.
 const LARGE: u64 = 500 * 1024;
 
-/// The role that the server needs, and where it has to be once more: neither kustomize nor Helm reads outside of its folder.
-const ROLE: &str = "crates/paas-k8s/rbac.yaml";
-const ROLE_COPIES: [&str; 2] = ["deploy/kubernetes/base/rbac.yaml", "deploy/chart/paas/files/rbac.yaml"];
+/// The roles that the server needs, and where they have to be once more: neither kustomize nor Helm reads outside of its folder.
+const ROLES: &str = "crates/paas-k8s";
+const ROLE_FILES: [&str; 3] = ["rbac.yaml", "rbac-manifests.yaml", "rbac-operations.yaml"];
+const ROLE_COPIES: [&str; 2] = ["deploy/kubernetes/base", "deploy/chart/paas/files"];
 
 /// No file names a place of the machine that it was written on, and no doc example is skipped by the compiler.
 pub fn forbidden_text(workspace: &Workspace) -> Result<()> {
@@ -58,16 +59,18 @@ pub fn large_files(workspace: &Workspace) -> Result<()> {
     report(&findings)
 }
 
-/// The role that the server needs is one, wherever it is written.
+/// A role that the server needs is one, wherever it is written.
 pub fn roles(workspace: &Workspace) -> Result<()> {
     let read = |file: &str| {
         fs::read_to_string(workspace.root.join(file)).with_context(|| format!("failed to read {file}"))
     };
-    let original = read(ROLE)?;
     let mut findings = Vec::new();
-    for copy in ROLE_COPIES {
-        if read(copy)? != original {
-            findings.push(format!("{copy} differs from {ROLE}; copy it there"));
+    for file in ROLE_FILES {
+        let original = read(&format!("{ROLES}/{file}"))?;
+        for folder in ROLE_COPIES {
+            if read(&format!("{folder}/{file}"))? != original {
+                findings.push(format!("{folder}/{file} differs from the one in {ROLES}; copy it there"));
+            }
         }
     }
     report(&findings)
