@@ -80,7 +80,7 @@ impl Target {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum OnRunning {
-    /// The new one is refused.
+    /// The new one is refused, unless the running one has become the current release and only clears up: it begins after that.
     #[default]
     Reject,
     /// The new one waits for the end of the running one.

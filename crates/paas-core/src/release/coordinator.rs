@@ -277,7 +277,8 @@ impl Coordinator {
     /// Takes a rollout in: it starts if none is under way; otherwise the environment's policy decides.
     ///
     /// # Errors
-    /// [`RolloutRefused::UnderWay`] by the policy [`OnRunning::Reject`].
+    /// [`RolloutRefused::UnderWay`] by the policy [`OnRunning::Reject`], if something is under way that is not committed, or waits
+    /// already.
     pub fn submit(
         &self,
         rollout: Rollout,
@@ -291,8 +292,9 @@ impl Coordinator {
         }
         match (&state.active, policy) {
             (None, _) => state.start(rollout, &mut events),
-            (Some(active), OnRunning::Reject) => {
-                return Err(RolloutRefused::UnderWay { rollout: active.id.clone(), release: active.release });
+            (Some(active), OnRunning::Reject) if !active.committed || !state.queue.is_empty() => {
+                let Rollout { id, release, .. } = state.queue.last().unwrap_or(active);
+                return Err(RolloutRefused::UnderWay { rollout: id.clone(), release: *release });
             }
             (Some(active), OnRunning::Supersede) if active.can_abort() => {
                 let by = AbortReason::Superseded(rollout.id.clone());
@@ -308,7 +310,8 @@ impl Coordinator {
             (Some(_), OnRunning::Supersede) => {
                 state.queue = vec![Rollout { phase: RolloutPhase::Queued, ..rollout }];
             }
-            (Some(_), OnRunning::Queue) => {
+            // Under the policy to refuse, too: what is committed is what users see, and only clears up.
+            (Some(_), OnRunning::Queue | OnRunning::Reject) => {
                 events
                     .push(RolloutEvent::Entered { rollout: rollout.id.clone(), phase: RolloutPhase::Queued });
                 state.queue.push(Rollout { phase: RolloutPhase::Queued, ..rollout });
@@ -317,8 +320,8 @@ impl Coordinator {
         Ok((state, events))
     }
 
-    /// Gives the active rollout up, or else those that bring a cluster to the current release by itself; does nothing if
-    /// there is neither, or it is on its way back already.
+    /// Gives the active rollout up, or the one that comes next when the active one is committed, or else those that bring a
+    /// cluster to the current release by itself; does nothing if there is none, or it is on its way back already.
     ///
     /// # Errors
     /// [`RolloutRefused::Committed`] once the one commit is written.
@@ -329,7 +332,12 @@ impl Coordinator {
             && !matches!(active.phase, RolloutPhase::RollingBack(_))
         {
             if active.committed {
-                return Err(RolloutRefused::Committed { release: active.release });
+                if state.queue.is_empty() {
+                    return Err(RolloutRefused::Committed { release: active.release });
+                }
+                let next = state.queue.remove(0);
+                events.push(RolloutEvent::Entered { rollout: next.id, phase: RolloutPhase::Aborted(reason) });
+                return Ok((state, events));
             }
             active.phase = RolloutPhase::RollingBack(reason);
             events.push(RolloutEvent::Entered { rollout: active.id.clone(), phase: active.phase.clone() });

@@ -81,8 +81,12 @@ pub(super) async fn store(
             }
         }
     }
-    // What waited and is gone was superseded together with what it waited for.
-    let known: BTreeSet<&RolloutId> = all(after).map(|rollout| &rollout.id).collect();
+    // What waited and is gone, and nothing was told of it, was superseded together with what it waited for.
+    let told = events.iter().filter_map(|event| match event {
+        RolloutEvent::Entered { rollout, .. } => Some(rollout),
+        _ => None,
+    });
+    let known: BTreeSet<&RolloutId> = all(after).map(|rollout| &rollout.id).chain(told).collect();
     for dropped in before.queue.iter().filter(|rollout| !known.contains(&rollout.id)) {
         let by = after.active.iter().chain(&after.queue).map(|rollout| rollout.release).max();
         let reason = by.map_or_else(|| "superseded".to_owned(), |by| format!("superseded by release {by}"));

@@ -223,7 +223,10 @@ impl Documents {
     }
 
     fn rollout_status(&self) -> Option<RolloutStatus> {
-        let rollout = self.rollouts.active.as_ref().or(self.rollouts.last.as_ref())?;
+        let active = self.rollouts.active.as_ref();
+        // What is committed only clears up, and the next one begins when it has.
+        let next = self.rollouts.queue.first().filter(|_| active.is_some_and(|active| active.committed));
+        let rollout = next.or(active).or(self.rollouts.last.as_ref())?;
         let (state, reason) = match &rollout.phase {
             RolloutPhase::Queued | RolloutPhase::Running | RolloutPhase::Superseding => ("running", None),
             RolloutPhase::RollingBack(reason) => ("aborting", Some(reason)),

@@ -188,6 +188,36 @@ fn a_second_release_is_refused_queued_or_takes_the_place_as_the_policy_says() {
 }
 
 #[test]
+fn what_is_committed_and_clears_up_refuses_no_release() {
+    let mut app = App::with(rollout(1, true));
+    app.settle();
+    app.ready("api");
+    app.ready("web");
+    app.settle();
+    let coordinator = app.coordinator.clone();
+    let user = || AbortReason::User("no".to_owned());
+    assert!(matches!(coordinator.abort(user()), Err(RolloutRefused::Committed { .. })));
+    let (queued, _) = coordinator.submit(rollout(2, true), OnRunning::Reject).expect("it waits");
+    let active = queued.active.as_ref().map(|active| active.release);
+    assert_eq!((active, queued.queue.len()), (Some(ReleaseNumber(1)), 1));
+
+    let refused = queued.submit(rollout(3, true), OnRunning::Reject);
+    let waiting = RolloutRefused::UnderWay { rollout: "rollout-2".into(), release: ReleaseNumber(2) };
+    assert_eq!(refused.expect_err("one waits already"), waiting);
+
+    let (aborted, events) = queued.abort(user()).expect("the one that waits is given up");
+    assert_eq!(aborted.queue, []);
+    let phase = RolloutPhase::Aborted(user());
+    assert_eq!(events, [RolloutEvent::Entered { rollout: "rollout-2".into(), phase }]);
+
+    app.coordinator = queued;
+    app.commit("api");
+    app.commit("web");
+    app.settle();
+    assert_eq!(app.coordinator.active.as_ref().map(|active| active.release), Some(ReleaseNumber(2)));
+}
+
+#[test]
 fn abort_twice_is_abort_once_and_retry_raises_the_attempt() {
     let mut app = App::with(rollout(1, false));
     app.settle();
