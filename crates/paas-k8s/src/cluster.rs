@@ -19,7 +19,7 @@ use crate::error::{failed, foreign, is_conflict};
 use crate::gateway_api;
 use crate::options::KubernetesOptions;
 use crate::probe::Uses;
-use crate::router::Confirmations;
+use crate::router::{Confirmations, Introductions};
 use crate::runtime::ATTEMPTS;
 use crate::scheme::{Installation, keys};
 use crate::watch::Events;
@@ -49,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) features: Features,
     pub(crate) events: Events,
     pub(crate) confirmations: Confirmations,
+    pub(crate) introductions: Introductions,
     /// The spaces that were made or checked since the cluster was opened.
     pub(crate) spaces: Mutex<BTreeSet<EnvRef>>,
     /// The tracks whose requests are shared by several revisions now.
@@ -99,6 +100,7 @@ impl KubernetesCluster {
             features,
             events: Events::default(),
             confirmations: Confirmations::default(),
+            introductions: Introductions::default(),
             spaces: Mutex::default(),
             shared_traffic: Mutex::default(),
         });

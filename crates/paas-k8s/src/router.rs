@@ -3,10 +3,12 @@
 //! What the platform declares is in two places: the traffic of a track in an annotation of its component's service, the access
 //! points of an application in a config map. Both carry the epoch and change by one write each, with the version that was
 //! looked at as precondition. The routes of the Gateway API are derived from them, by whoever looks: the same declarations
-//! and the same pods give the same routes, so that two servers that do it at once do the same.
+//! and the same pods give the same routes, so that two servers that do it at once do the same. Only when a service is new in a
+//! route does it matter who looks: the first that has seen the gateway accept it gives it its share.
 
 mod addresses;
 mod confirm;
+mod introduce;
 mod keeper;
 mod l4;
 mod places;
@@ -23,6 +25,7 @@ use paas_core::{AppEnv, Result, TrackKey};
 use crate::cluster::KubernetesCluster;
 
 pub(crate) use confirm::Confirmations;
+pub(crate) use introduce::Introductions;
 pub(crate) use keeper::keep;
 
 #[async_trait]

@@ -77,6 +77,10 @@ impl Events {
         self.router.clone()
     }
 
+    pub(crate) fn stale_sender(&self) -> broadcast::Sender<AppEnv> {
+        self.stale.clone()
+    }
+
     pub(crate) fn tell_runtime(&self, event: RuntimeEvent) {
         let _ = self.runtime.send(event);
     }

@@ -60,6 +60,9 @@ impl Shared {
         let grace = match &self.options.gateway {
             None => Duration::from_millis(500), // nodes follow services within moments, and nobody says when
             Some(gateway) => {
+                if !self.introductions.is_complete(&track.component.at) {
+                    return Ok(false);
+                }
                 let Some(routes) = self.accepted_routes(gateway, track).await? else { return Ok(false) };
                 what = routes;
                 gateway.grace
@@ -128,7 +131,7 @@ impl Shared {
 }
 
 /// Whether the gateway has accepted a route, with its references, in this generation.
-fn is_accepted(gateway: &GatewayOptions, generation: i64, status: Option<&RouteStatus>) -> bool {
+pub(super) fn is_accepted(gateway: &GatewayOptions, generation: i64, status: Option<&RouteStatus>) -> bool {
     let parents = status.map(|status| status.parents.as_slice()).unwrap_or_default();
     let mut ours = parents.iter().filter(|parent| parent.parent_ref.name == gateway.name).peekable();
     ours.peek().is_some()

@@ -63,6 +63,7 @@ impl Shared {
             meets(&mut config_map.metadata, existing.as_ref().map(|it| &it.metadata));
             match self.apply(&api, &name, &config_map).await {
                 Ok(_) => {
+                    self.introductions.declared(at);
                     for route in routes {
                         self.confirmations.changed(&route.track);
                     }

@@ -1,22 +1,19 @@
 //! The routes of the Gateway API, derived from what is declared.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DeleteParams, ListParams, Preconditions};
-use kube::{Api, Resource};
+use kube::Api;
+use kube::api::ListParams;
 use paas_core::model::{Port, RevisionId};
-use paas_core::port::{RouteBinding, ServiceState, ServiceTraffic, SetKey};
+use paas_core::port::{RouteBinding, RouterEvent, ServiceState, ServiceTraffic, SetKey};
 use paas_core::{AppEnv, Error, ErrorKind, Result, TrackKey};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
+use super::introduce::Route;
 use super::places::bindings_of;
 use crate::build::{NOBODY, nobody_service};
-use crate::cluster::{Shared, meets};
+use crate::cluster::{Shared, exactly, meets};
 use crate::error::{failed, foreign, is_conflict, is_missing};
 use crate::gateway_api::{
     BackendRef, Gateway, HTTPRoute, HttpMatch, HttpRouteSpec, HttpRule, ParentRef, PathMatch, TCPRoute,
@@ -37,7 +34,8 @@ struct Declared {
 }
 
 impl Shared {
-    /// Writes the routes of an application as they follow from what is declared, until they do. Equal routes are not written.
+    /// Writes the routes of an application as they follow from what is declared, until they do, or until the gateway has to
+    /// know a service before it is given its share. Equal routes are not written.
     pub(super) async fn write_routes(&self, at: &AppEnv) -> Result<()> {
         let Some(gateway) = &self.options.gateway else { return self.write_l4(at).await };
         for _ in 0..ATTEMPTS {
@@ -49,16 +47,21 @@ impl Shared {
                 .filter(|route| route.tcp_port.is_none())
                 .map(|route| self.http_route(at, gateway, route, &declared))
                 .collect();
-            let mut settled = self.write_kind(at, http, |a, b| a.spec == b.spec).await?;
+            let mut look = self.write_kind(at, gateway, http).await?;
             if self.features.tcp_routes {
                 let mut tcp = Vec::new();
                 for route in declared.bindings.iter().filter(|route| route.tcp_port.is_some()) {
                     let listener = self.listener(gateway, route.tcp_port.unwrap_or_default()).await?;
                     tcp.push(self.tcp_route(at, gateway, route, &declared, &listener));
                 }
-                settled &= self.write_kind(at, tcp, |a, b| a.spec == b.spec).await?;
+                look |= self.write_kind(at, gateway, tcp).await?;
             }
-            if settled && leads_nowhere {
+            if !look.wrote && leads_nowhere {
+                if self.introductions.written(at, !look.holds) && !look.holds {
+                    for track in declared.traffic.into_keys() {
+                        self.events.tell_router(RouterEvent::Service(track));
+                    }
+                }
                 return Ok(());
             }
         }
@@ -209,17 +212,14 @@ impl Shared {
         })
     }
 
-    /// Makes the routes of one kind equal to the wanted ones; true if they were. Whoever writes looks again: what was written
-    /// may follow from declarations that somebody has changed since they were read.
-    async fn write_kind<K>(&self, at: &AppEnv, wanted: Vec<K>, same: impl Fn(&K, &K) -> bool) -> Result<bool>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-            + k8s_openapi::Resource
-            + Clone
-            + fmt::Debug
-            + Serialize
-            + DeserializeOwned,
-    {
+    /// Makes the routes of one kind equal to the wanted ones. Whoever writes looks again: what was written may follow from
+    /// declarations that somebody has changed since they were read.
+    async fn write_kind<K: Route>(
+        &self,
+        at: &AppEnv,
+        gateway: &GatewayOptions,
+        wanted: Vec<K>,
+    ) -> Result<Look> {
         let error = |error| failed(OPERATION, error).with_context("application", at);
         let namespace = self.namespace(&at.env_ref());
         let api: Api<K> = self.api(&namespace);
@@ -228,54 +228,57 @@ impl Shared {
         let selector = ListParams::default().labels(&format!("{},{app}", installation.selector()));
         let found = api.list(&selector).await.map_err(error)?.items;
         let name = |object: &K| object.meta().name.clone().unwrap_or_default();
-        let mut settled = true;
+        let mut look = Look::default();
         for mut object in wanted.iter().cloned() {
             let existing = found.iter().find(|it| name(it) == name(&object));
-            match existing {
-                Some(existing)
-                    if same(existing, &object) && existing.meta().labels == object.meta().labels =>
-                {
+            if let Some(existing) = existing {
+                look.holds |= self.introduce(at, gateway, existing, &mut object);
+                if existing.declares_the_same(&object) {
                     continue;
                 }
-                Some(existing) => {
-                    meets(object.meta_mut(), Some(existing.meta()));
+                meets(object.meta_mut(), Some(existing.meta()));
+            } else if let Some(found) = api.get_metadata_opt(&name(&object)).await.map_err(error)? {
+                if !installation.owns(&found.metadata) {
+                    let kind = <K as k8s_openapi::Resource>::KIND;
+                    return Err(foreign(OPERATION, kind, &namespace, &name(&object)));
                 }
-                None => {
-                    let found = api.get_metadata_opt(&name(&object)).await.map_err(error)?;
-                    match found {
-                        None => {}
-                        // It was made since the list was read, by another look at the same declarations.
-                        Some(found) if installation.owns(&found.metadata) => {
-                            settled = false;
-                            continue;
-                        }
-                        Some(_) => {
-                            let kind = <K as k8s_openapi::Resource>::KIND;
-                            return Err(foreign(OPERATION, kind, &namespace, &name(&object)));
-                        }
-                    }
-                }
+                // It was made since the list was read, by another look at the same declarations.
+                look.wrote = true;
+                continue;
             }
-            settled = false;
+            look.wrote = true;
             match self.apply(&api, &name(&object), &object).await {
                 Err(refused) if !is_conflict(&refused) => return Err(error(refused)),
                 _ => {}
             }
         }
         for old in found.iter().filter(|old| !wanted.iter().any(|it| name(it) == name(old))) {
-            let looked_at = Preconditions {
-                resource_version: old.meta().resource_version.clone(),
-                uid: old.meta().uid.clone(),
-            };
-            settled = false;
-            match api.delete(&name(old), &DeleteParams::default().preconditions(looked_at)).await {
+            look.wrote = true;
+            self.introductions.forget(old.meta().uid.as_deref().unwrap_or_default());
+            match api.delete(&name(old), &exactly(old.meta().clone())).await {
                 Err(refused) if !is_missing(&refused) && !is_conflict(&refused) => {
                     return Err(error(refused));
                 }
                 _ => {}
             }
         }
-        Ok(settled)
+        Ok(look)
+    }
+}
+
+/// What came of a look at the routes.
+#[derive(Debug, Default, Clone, Copy)]
+struct Look {
+    /// Something was written, or has to be looked at again.
+    wrote: bool,
+    /// A service waits for its share.
+    holds: bool,
+}
+
+impl std::ops::BitOrAssign for Look {
+    fn bitor_assign(&mut self, other: Self) {
+        self.wrote |= other.wrote;
+        self.holds |= other.holds;
     }
 }
 

@@ -76,6 +76,7 @@ impl Shared {
                 Ok(made) => {
                     self.note_traffic(track, &made.metadata);
                     self.confirmations.changed(track);
+                    self.introductions.declared(&track.component.at);
                     return Ok(());
                 }
                 Err(refused) if is_conflict(&refused) => {}

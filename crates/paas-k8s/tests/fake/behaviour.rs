@@ -9,9 +9,7 @@ use paas_core::ErrorKind;
 use paas_core::model::{
     CallTarget, ResolvedFile, ResolvedValue, RestartPolicy, SecretFingerprint, SecretRef,
 };
-use paas_core::port::{Epoch, Nodes as _, RouteBinding, Router as _, Runtime as _};
-use paas_k8s::fake::{Fault, Verb};
-use paas_k8s::gateway_api::HTTPRoute;
+use paas_core::port::{Epoch, Nodes as _, Runtime as _};
 use paas_k8s::kube::Api;
 use paas_k8s::kube::api::{DeleteParams, ListParams, PostParams};
 
@@ -156,31 +154,4 @@ async fn a_drain_honours_budgets() {
     assert!(!report.evicted.is_empty(), "{report:?}");
     assert!(!ok(paas_core::port::Nodes::list(&fixture.cluster).await)[0].schedulable);
     ok(fixture.cluster.cordon("node-0", false).await);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_late_write_of_routes_does_not_outlive_what_it_follows_from() {
-    let fixture = Fixture::new().await;
-    let at = track("shop").component.at;
-    let route = RouteBinding {
-        name: "main".parse().unwrap(),
-        host: Some("shop.example".to_owned()),
-        path: "/".to_owned(),
-        tcp_port: None,
-        track: track("shop"),
-        port: http(),
-    };
-    fixture.fake.inject(Verb::Update, Some("httproutes"), Fault::Late(Duration::from_secs(2)), 1);
-    let routes = [route];
-    let declare = fixture.cluster.apply_routes(Epoch(1), &at, &routes);
-    let withdraw = async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        fixture.cluster.apply_routes(Epoch(1), &at, &[]).await
-    };
-    let (declared, withdrawn) = futures::join!(declare, withdraw);
-    ok(declared);
-    ok(withdrawn);
-    let all: Api<HTTPRoute> = Api::all(fixture.fake.client());
-    let left = all.list(&ListParams::default()).await.unwrap().items;
-    assert!(left.is_empty(), "nothing is declared, and there is {left:?}");
 }

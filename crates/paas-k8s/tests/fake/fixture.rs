@@ -11,8 +11,8 @@ use paas_core::model::{
     Security, Template, Termination,
 };
 use paas_core::port::{
-    Epoch, InstanceId, RouterCapabilities, Runtime as _, RuntimeCapabilities, SecretSource, SecretValue,
-    SetKey, SetObservation, SetSpec,
+    Backend, Epoch, InstanceId, RouteBinding, RouterCapabilities, Runtime as _, RuntimeCapabilities,
+    SecretSource, SecretValue, ServiceState, ServiceTraffic, SetKey, SetObservation, SetSpec,
 };
 use paas_core::{AppEnv, Bytes, ClusterName, ComponentKey, Result, TrackKey};
 use paas_k8s::fake::FakeCluster;
@@ -196,5 +196,29 @@ impl Fixture {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("{key} never went");
+    }
+}
+
+/// Shares of the requests of [`track`]`("shop")`, by revision.
+pub(crate) fn traffic(shares: &[(&str, u32)]) -> ServiceTraffic {
+    let backend =
+        |(name, weight): &(&str, u32)| Backend { revision: revision(name), weight: *weight, release: 1 };
+    ServiceTraffic {
+        track: track("shop"),
+        ports: vec![http()],
+        backends: shares.iter().map(backend).collect(),
+        state: ServiceState::Serving,
+    }
+}
+
+/// An access point of [`track`]`("shop")`.
+pub(crate) fn route() -> RouteBinding {
+    RouteBinding {
+        name: "main".parse().unwrap(),
+        host: Some("shop.example".to_owned()),
+        path: "/".to_owned(),
+        tcp_port: None,
+        track: track("shop"),
+        port: http(),
     }
 }

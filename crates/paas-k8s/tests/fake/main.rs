@@ -11,6 +11,7 @@ mod fixture;
 mod least_privilege;
 mod manifests;
 mod on_contract;
+mod routes;
 mod rules;
 mod spaces;
 mod without_gateway;

@@ -5,29 +5,18 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Service;
 use paas_core::ErrorKind;
 use paas_core::memory::Images;
-use paas_core::port::{Backend, Epoch, RouteBinding, Router as _, ServiceState, ServiceTraffic};
+use paas_core::port::{Epoch, Router as _};
 use paas_k8s::KubernetesCluster;
 use paas_k8s::fake::FakeCluster;
 use paas_k8s::kube::Api;
 use paas_k8s::kube::api::ListParams;
 
-use super::fixture::{Canaries, DOMAIN, Fixture, http, ok, options, revision, track};
+use super::fixture::{Canaries, DOMAIN, Fixture, ok, options, route, track, traffic};
 
 async fn fixture() -> Fixture {
     let mut options = options();
     options.gateway = None;
     Fixture::with(options).await
-}
-
-fn traffic(shares: &[(&str, u32)]) -> ServiceTraffic {
-    let backend =
-        |(name, weight): &(&str, u32)| Backend { revision: revision(name), weight: *weight, release: 1 };
-    ServiceTraffic {
-        track: track("shop"),
-        ports: vec![http()],
-        backends: shares.iter().map(backend).collect(),
-        state: ServiceState::Serving,
-    }
 }
 
 async fn service(fixture: &Fixture, kind: &str) -> Service {
@@ -55,14 +44,7 @@ async fn one_revision_is_selected_by_itself_and_several_by_their_component() {
 #[tokio::test(start_paused = true)]
 async fn only_tcp_ports_can_be_access_points() {
     let fixture = fixture().await;
-    let mut route = RouteBinding {
-        name: "main".parse().unwrap(),
-        host: Some("shop.example".to_owned()),
-        path: "/".to_owned(),
-        tcp_port: None,
-        track: track("shop"),
-        port: http(),
-    };
+    let mut route = route();
     let at = track("shop").component.at;
     ok(fixture.cluster.apply_service(Epoch(1), &traffic(&[("r1", 1)])).await);
     let error = fixture.cluster.apply_routes(Epoch(1), &at, &[route.clone()]).await.unwrap_err();

@@ -1,6 +1,6 @@
 //! An open loop of requests through the cluster's Gateway. None may fail.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use paas_load::{OpenLoop, Reach, Running};
 
@@ -13,6 +13,7 @@ const REQUESTS: u64 = 5000;
 
 /// A load under way; none where the network is not the test's own.
 pub struct Load {
+    begun: Instant,
     runtime: tokio::runtime::Runtime,
     running: Option<Running>,
 }
@@ -30,7 +31,12 @@ impl Load {
             };
             runtime.block_on(async { to.start().unwrap() })
         });
-        Self { runtime, running }
+        Self { begun: Instant::now(), runtime, running }
+    }
+
+    /// Says what begins, and when: failures say when they were.
+    pub fn note(&self, what: &str) {
+        println!("after {:.3} s: {what}", self.begun.elapsed().as_secs_f64());
     }
 
     /// Sends until enough has been sent; nothing may have failed, and these versions have answered.
