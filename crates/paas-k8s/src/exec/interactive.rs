@@ -5,17 +5,16 @@
 //! shows is not whole lines: it comes over the attachment, after what the log had before, and once more from the log if
 //! the command was over before the attachment was there.
 
-use futures::AsyncReadExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{AttachParams, AttachedProcess, LogParams};
+use kube::api::{AttachParams, AttachedProcess};
 use paas_core::port::{ExecInput, ExecOutput, TerminalSize};
 use paas_core::{Error, ErrorKind, Result};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
 use super::is_running;
-use super::run::{Attached, Killed, OPERATION, Outputs, PAUSE, told_end};
+use super::run::{Attached, Killed, OPERATION, Outputs, PAUSE, Shown, told_end};
 use super::session::{Sizes, close, resize};
 use crate::build::CONTAINER;
 use crate::error::failed;
@@ -49,7 +48,7 @@ pub(super) async fn converse(
 ) -> Result<ExecOutput> {
     let parameters =
         AttachParams::default().container(CONTAINER).stdin(true).stdout(true).stderr(false).tty(true);
-    let mut shown = Shown { run, outputs, bytes: 0 };
+    let mut shown = Shown::new(run, outputs);
     let mut is_silent = true;
     if let Some(mut process) = reach(run, &parameters, Some(&mut shown)).await? {
         let mut sizes = process.terminal_size();
@@ -80,40 +79,11 @@ pub(super) async fn converse(
         };
         if let Some(end) = told_end(&run.id, observe_found(&found), killed) {
             if let Some(pod) = found.pod.filter(|_| is_silent) {
-                shown.rest_of(&pod).await?;
+                shown.rest_of(&pod, false).await?;
             }
             return end;
         }
         tokio::time::sleep(PAUSE).await;
-    }
-}
-
-/// What was shown of a run's log.
-struct Shown<'a> {
-    run: &'a Attached,
-    outputs: &'a Outputs,
-    bytes: usize,
-}
-
-impl Shown<'_> {
-    /// Shows what the log has beyond that.
-    async fn rest_of(&mut self, pod: &Pod) -> Result<()> {
-        let pods: Api<Pod> = self.run.shared.api(&pod.metadata.namespace.clone().unwrap_or_default());
-        let parameters = LogParams { container: Some(CONTAINER.to_owned()), ..LogParams::default() };
-        let name = pod.metadata.name.clone().unwrap_or_default();
-        let mut reader = match pods.log_stream(&name, &parameters).await {
-            Ok(reader) => Box::pin(reader),
-            // It has none yet, or is gone.
-            Err(kube::Error::Api(status)) if matches!(status.code, 400 | 404) => return Ok(()),
-            Err(error) => return Err(failed(OPERATION, error).with_context("run", &self.run.id)),
-        };
-        let mut log = Vec::new();
-        let _ = reader.read_to_end(&mut log).await; // what came until then is shown
-        if let Some(rest) = log.get(self.bytes..).filter(|rest| !rest.is_empty()) {
-            self.bytes += rest.len();
-            let _ = self.outputs.send(Ok(ExecOutput::Stdout(rest.to_vec()))).await; // nobody reads any more
-        }
-        Ok(())
     }
 }
 
@@ -130,7 +100,7 @@ async fn reach(
         }
         if let Some(pod) = found.pod.filter(is_running) {
             if let Some(shown) = &mut shown {
-                shown.rest_of(&pod).await?;
+                shown.rest_of(&pod, false).await?;
             }
             let pods: Api<Pod> = run.shared.api(&pod.metadata.namespace.clone().unwrap_or_default());
             match pods.attach(&pod.metadata.name.clone().unwrap_or_default(), parameters).await {

@@ -19,10 +19,12 @@ use tokio::sync::mpsc;
 use super::interactive;
 use crate::build::{CONTAINER, input_of};
 use crate::cluster::Shared;
+use crate::error::{failed, is_missing};
 use crate::runtime::{FoundRun, find_run, observe_found};
 
 pub(super) const OPERATION: &str = "attach to a run";
 const PIECES: usize = 16;
+const PIECE: usize = 32 * 1024;
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
 /// Longer than most take to end after they were asked to.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -67,12 +69,12 @@ impl Attached {
             let answer = match self.kind {
                 RunInput::Terminal => Box::pin(interactive::converse(&self, passed, &outputs, &killed)).await,
                 RunInput::Stream => tokio::select! {
-                    answer = Box::pin(follow(&self.shared, &self.id, &outputs, &killed)) => answer,
+                    answer = Box::pin(follow(&self, &outputs, &killed)) => answer,
                     error = Box::pin(interactive::feed_stream(&self, passed)) => Err(error),
                 },
                 _ => {
                     drop(passed); // there is nowhere to pass it to
-                    Box::pin(follow(&self.shared, &self.id, &outputs, &killed)).await
+                    Box::pin(follow(&self, &outputs, &killed)).await
                 }
             };
             if answer.is_err() && self.kind.is_interactive() {
@@ -122,24 +124,60 @@ impl Attached {
 }
 
 /// Shows what a run prints, then how it ended.
-async fn follow(
-    shared: &Arc<Shared>,
-    id: &InstanceId,
-    outputs: &Outputs,
-    killed: &Killed,
-) -> Result<ExecOutput> {
+async fn follow(run: &Attached, outputs: &Outputs, killed: &Killed) -> Result<ExecOutput> {
+    let mut shown = Shown::new(run, outputs);
     let mut is_shown = false;
     loop {
-        let Some(found) = find_run(shared, OPERATION, id).await? else {
-            return Err(Error::new(ErrorKind::Lost, OPERATION).with_context("run", id));
+        let Some(found) = find_run(&run.shared, OPERATION, &run.id).await? else {
+            return Err(Error::new(ErrorKind::Lost, OPERATION).with_context("run", &run.id));
         };
-        if let (false, Some(pod)) = (is_shown, &found.pod) {
-            is_shown = show(shared, pod, outputs).await?;
+        let end = told_end(&run.id, observe_found(&found), killed);
+        if let Some(pod) = &found.pod
+            && (!is_shown || end.is_some())
+        {
+            // A log that is followed may end a little before the last of it is written; it is whole when the end is told.
+            is_shown = shown.rest_of(pod, end.is_none()).await?;
         }
-        if let Some(end) = told_end(id, observe_found(&found), killed) {
+        if let Some(end) = end {
             return end;
         }
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// What was shown of a run's log.
+pub(super) struct Shown<'a> {
+    run: &'a Attached,
+    outputs: &'a Outputs,
+    bytes: usize,
+}
+
+impl<'a> Shown<'a> {
+    pub(super) fn new(run: &'a Attached, outputs: &'a Outputs) -> Self {
+        Self { run, outputs, bytes: 0 }
+    }
+
+    /// Shows what the log has beyond that, now or until the run has ended; false if there is no log yet, or any more.
+    pub(super) async fn rest_of(&mut self, pod: &Pod, follow: bool) -> Result<bool> {
+        let pods: Api<Pod> = self.run.shared.api(&pod.metadata.namespace.clone().unwrap_or_default());
+        let parameters = LogParams { follow, container: Some(CONTAINER.to_owned()), ..LogParams::default() };
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        let mut reader = match pods.log_stream(&name, &parameters).await {
+            Ok(reader) => Box::pin(reader),
+            Err(kube::Error::Api(status)) if matches!(status.code, 400 | 404) => return Ok(false),
+            Err(error) => return Err(failed(OPERATION, error).with_context("run", &self.run.id)),
+        };
+        let mut buffer = vec![0; PIECE];
+        let mut known = self.bytes;
+        while let Ok(count @ 1..) = reader.read(&mut buffer).await {
+            let new = &buffer[known.min(count)..count];
+            known -= known.min(count);
+            self.bytes += new.len();
+            if !new.is_empty() && self.outputs.send(Ok(ExecOutput::Stdout(new.to_vec()))).await.is_err() {
+                break; // nobody reads any more
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -161,26 +199,6 @@ pub(super) fn told_end(id: &InstanceId, seen: RunObservation, killed: &Killed) -
     })
 }
 
-/// Shows a pod's log to its end; false if it has none yet.
-async fn show(shared: &Shared, pod: &Pod, outputs: &Outputs) -> Result<bool> {
-    let api: Api<Pod> = shared.api(&pod.metadata.namespace.clone().unwrap_or_default());
-    let parameters =
-        LogParams { follow: true, container: Some(CONTAINER.to_owned()), ..LogParams::default() };
-    let name = pod.metadata.name.clone().unwrap_or_default();
-    let mut reader = match api.log_stream(&name, &parameters).await {
-        Ok(reader) => Box::pin(reader),
-        Err(kube::Error::Api(status)) if matches!(status.code, 400 | 404) => return Ok(false),
-        Err(error) => return Err(crate::error::failed(OPERATION, error)),
-    };
-    let mut buffer = vec![0; 32 * 1024];
-    while let Ok(count @ 1..) = reader.read(&mut buffer).await {
-        if outputs.send(Ok(ExecOutput::Stdout(buffer[..count].to_vec()))).await.is_err() {
-            break;
-        }
-    }
-    Ok(true)
-}
-
 /// Ends a run's pod, as soon as it has one: the first process of a container cannot be signalled from outside in another
 /// way.
 async fn end(shared: &Shared, id: &InstanceId, signal: i32) -> Result<()> {
@@ -196,7 +214,7 @@ async fn end(shared: &Shared, id: &InstanceId, signal: i32) -> Result<()> {
     let parameters =
         if signal == 9 { DeleteParams::default().grace_period(0) } else { DeleteParams::default() };
     match api.delete(&pod.metadata.name.clone().unwrap_or_default(), &parameters).await {
-        Err(error) if !crate::error::is_missing(&error) => Err(crate::error::failed(OPERATION, error)),
+        Err(error) if !is_missing(&error) => Err(failed(OPERATION, error)),
         _ => Ok(()),
     }
 }

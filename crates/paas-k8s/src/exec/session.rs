@@ -1,5 +1,7 @@
 //! A command under way.
 
+use std::collections::VecDeque;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::stream;
@@ -11,7 +13,7 @@ use paas_core::port::{ExecInput, ExecOptions, ExecOutput, ExecSession};
 use paas_core::{Error, ErrorKind, Fault, Result};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::OPERATION;
 use super::marked::Mark;
@@ -20,8 +22,10 @@ use crate::error::failed;
 /// How many pieces of input or output wait at most.
 const PIECES: usize = 16;
 const PIECE: usize = 32 * 1024;
-/// How long a command may take to fail to start, before it is taken for started.
-const STARTED: Duration = Duration::from_millis(300);
+/// How long a command without a shell may take to fail to start, before it is taken for started.
+const STARTED: Duration = Duration::from_secs(1);
+/// How long a shell may take to say whether there is such a command.
+const FOUND: Duration = Duration::from_secs(20);
 
 pub(super) type Sizes = futures::channel::mpsc::Sender<Size>;
 type Outputs = mpsc::Sender<Result<ExecOutput>>;
@@ -92,7 +96,8 @@ async fn start(
     let status = process.take_status();
     let (outputs, mut output) = mpsc::channel(PIECES);
     let (input, inputs) = mpsc::channel(PIECES);
-    let state = Session { pods: pods.clone(), name: name.to_owned(), container: container.to_owned(), mark };
+    let (name, container) = (name.to_owned(), container.to_owned());
+    let state = Session { pods: pods.clone(), name, container, mark: mark.clone() };
     let status = async move {
         match status {
             Some(status) => status.await,
@@ -100,27 +105,48 @@ async fn start(
         }
     };
     tokio::spawn(state.run(process, sizes, status, inputs, outputs));
-    // A program that does not exist is told within moments, before anything is printed.
-    let first = timeout(STARTED, output.recv()).await;
-    let first = match first {
-        Ok(Some(Err(error))) if error.kind() == ErrorKind::Invalid => {
-            return Ok(Started::Missing(error.report()));
-        }
-        // The shell says so itself: 127 for what does not exist, 126 for what cannot be run.
-        Ok(Some(Ok(ExecOutput::Stderr(text) | ExecOutput::Stdout(text)))) if is_missing(&text) => {
-            return Ok(Started::Missing(String::from_utf8_lossy(&text).into_owned()));
-        }
-        Ok(first) => first,
-        Err(_) => None,
+    let mut early = match first_of(&mut output, mark.as_ref()).await {
+        Ok(early) => VecDeque::from(early),
+        Err(text) => return Ok(Started::Missing(text)),
     };
-    let rest = stream::unfold((first, output), |(first, mut output)| async move {
-        let piece = match first {
-            Some(piece) => piece,
-            None => output.recv().await?,
-        };
-        Some((piece, (None, output)))
+    let rest = stream::poll_fn(move |context| match early.pop_front() {
+        Some(piece) => Poll::Ready(Some(piece)),
+        None => output.poll_recv(context),
     });
     Ok(Started::Session(ExecSession { input, output: Box::pin(rest) }))
+}
+
+/// What a command printed until it is known to have started; or what was said of it, if there is none.
+async fn first_of(
+    output: &mut mpsc::Receiver<Result<ExecOutput>>,
+    mark: Option<&Mark>,
+) -> Result<Vec<Result<ExecOutput>>, String> {
+    let until = Instant::now() + if mark.is_some() { FOUND } else { STARTED };
+    let mut early = Vec::new();
+    while let Ok(Some(piece)) = timeout_at(until, output.recv()).await {
+        match &piece {
+            Err(error) if error.kind() == ErrorKind::Invalid => return Err(error.report()),
+            // The shell says so itself: 127 for what does not exist, 126 for what cannot be run.
+            Ok(ExecOutput::Stderr(text) | ExecOutput::Stdout(text)) if is_missing(text) => {
+                return Err(String::from_utf8_lossy(text).into_owned());
+            }
+            Ok(ExecOutput::Stdout(text)) => {
+                match mark.and_then(|mark| mark.follows(text)) {
+                    Some([]) => {}
+                    Some(rest) => early.push(Ok(ExecOutput::Stdout(rest.to_vec()))),
+                    None => early.push(piece),
+                }
+                break;
+            }
+            // The mark may still be on its way: it comes by another stream.
+            Ok(ExecOutput::Stderr(_)) if mark.is_some() => early.push(piece),
+            _ => {
+                early.push(piece);
+                break;
+            }
+        }
+    }
+    Ok(early)
 }
 
 /// What shells say of a program that they cannot find, told by themselves and not by a command.
