@@ -24,8 +24,7 @@ use machine::{Machine, OnMachine};
 
 /// How long anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// Asks for the same stories on a cluster: `memory` for the API server in memory; for a real one the value is how many points of
-/// each story are tried, or `all`.
+/// Asks for the same stories on a real cluster; the value is how many points of each story are tried, or `all`.
 pub const CLUSTER_VARIABLE: &str = "PAAS_KILL_CLUSTER";
 
 /// Asks until the answer is there or patience ends; then fails with what was waited for and what was seen last.
