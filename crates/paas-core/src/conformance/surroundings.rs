@@ -88,8 +88,9 @@ pub async fn figures_are_of_the_instances_that_run(fixture: &dyn SurroundingsFix
     let instance = fixture.start(&track).await;
     let patience = fixture.patience() + Duration::from_mins(2);
     let usage = eventually("there are figures of the instance", patience, async || {
-        let usage = ok(metrics.usage(&track).await);
-        usage.get(&instance).copied().ok_or(usage)
+        // Whoever measures may be away for a moment.
+        let usage = metrics.usage(&track).await.map_err(|error| error.report())?;
+        usage.get(&instance).copied().ok_or_else(|| format!("{usage:?}"))
     });
     assert!(usage.await.memory.get() > 0, "an instance that runs holds memory");
 }

@@ -26,7 +26,7 @@ use paas_core::conformance::surroundings::SurroundingsFixture;
 use fixture::{Fixture, Place};
 
 fn main() -> ExitCode {
-    let arguments = Arguments { test_threads: Some(8), ..Arguments::from_args() };
+    let arguments = Arguments { test_threads: Some(4), ..Arguments::from_args() };
     let runtime: Vec<Promise<dyn RuntimeFixture>> = paas_core::runtime_conformance!(list);
     let router: Vec<Promise<dyn RouterFixture>> = paas_core::router_conformance!(list);
     let logs: Vec<Promise<dyn LogsFixture>> = paas_core::logs_conformance!(list);
