@@ -225,7 +225,10 @@ pub async fn shares_follow_the_weights(fixture: &dyn RouterFixture) {
     let case = Case::new(fixture, "shares").with_route(&[("r1", 3), ("r2", 1)]).await;
     let served = case.count(1000).await;
     let new = served.get(&revision("r2")).copied().unwrap_or_default();
-    assert!((181..=319).contains(&new), "a quarter of 1000 requests is 250, and {new} went there: {served:?}");
+    assert!(
+        (181..=319).contains(&new),
+        "a quarter of 1000 requests is 250, and {new} went there: {served:?}"
+    );
     case.clean().await;
 }
 
