@@ -7,16 +7,12 @@
 use std::time::Duration;
 
 use paas_core::action::{Deploy, NewApp, NewEnv, NewOrg, RollbackTarget};
-use paas_core::engine::PlatformBuilder;
 use paas_core::model::Keep;
 use paas_core::{Actor, AppEnv};
 use serde_json::json;
 
-#[cfg(feature = "local")]
-#[path = "local.rs"]
-mod place;
-#[cfg(not(feature = "local"))]
-#[path = "memory.rs"]
+#[cfg_attr(feature = "local", path = "local.rs")]
+#[cfg_attr(not(feature = "local"), path = "memory.rs")]
 mod place;
 
 fn main() -> anyhow::Result<()> {
@@ -27,8 +23,7 @@ fn main() -> anyhow::Result<()> {
 #[tokio::main]
 async fn run() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
-    let builder: PlatformBuilder = place::builder(args.next()).await?;
-    let platform = builder.build().await?;
+    let platform = place::builder(args.next()).await?.build().await?;
     let session = platform.session(Actor::system());
     let at: AppEnv = "acme/prod/shop".parse()?;
     session.create_org(NewOrg::new(at.org.clone())).await?;

@@ -16,6 +16,7 @@ journeys! {
     fn a_login_is_kept_and_used();
     fn who_waits_sees_how_far_a_release_is();
     fn shells_complete_what_is_typed();
+    fn organisations_environments_and_applications_are_changed_and_deleted();
 }
 
 fn every_exit_code_means_what_the_help_says(who: Who) {
@@ -182,4 +183,29 @@ fn shells_complete_what_is_typed(who: Who) {
     let completed =
         Outcome::with_input(bash.arg("-s"), format!("{script}\n{typed}\n").as_bytes()).ended_with(0);
     assert_eq!(completed.stdout.trim(), "rollback", "{completed:?}");
+}
+
+fn organisations_environments_and_applications_are_changed_and_deleted(who: Who) {
+    let platform = Platform::start(who);
+    platform.ok(["org", "create", "tools", "--display-name", "Tools"]);
+    platform.ok(["org", "update", "tools", "--display-name", "Tools and more"]);
+    assert_eq!(platform.json(["org", "show", "tools"])["display_name"], "Tools and more");
+    let there = |words: &[&'static str]| [words, &["--org", "tools"]].concat();
+    platform.ok(there(&["env", "create", "test"]));
+    let changed = ["env", "update", "test", "--cluster", "local:2-5", "--on-running", "supersede"];
+    platform.ok(there(&changed));
+    let shown = platform.json(there(&["env", "show", "test"]));
+    assert_eq!(shown["on_running"], "supersede", "{shown}");
+    let target = &shown["targets"][0];
+    assert_eq!((target["min_instances"].as_u64(), target["max_instances"].as_u64()), (Some(2), Some(5)));
+    platform.ok(there(&["app", "create", "shop"]));
+
+    // What has something in it stays, and nobody is asked where nobody can answer.
+    platform.run(there(&["org", "delete", "tools"])).ended_with(2).complained_of(&["--yes"]);
+    platform.run(there(&["org", "delete", "tools", "--yes"])).ended_with(8);
+    for words in [["app", "delete", "shop", "--yes"], ["env", "delete", "test", "--yes"]] {
+        platform.ok(there(&words));
+    }
+    platform.ok(["org", "delete", "tools", "--yes"]);
+    platform.run(["org", "show", "tools"]).ended_with(7);
 }
