@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::{Archive, Error, ErrorKind, Layout, Reference, Registries, Result, Source, Tag};
+use crate::{Archive, Digest, Error, ErrorKind, Layout, Reference, Registries, Result, Source, Tag};
 
 /// Where an image is: `name[:tag][@digest]` in a registry, `oci:DIRECTORY[:TAG]` in a layout, `oci-archive:FILE[:TAG]` in an
 /// archive. Without a tag it is the only image of a layout or archive, or the one that is called `latest`.
@@ -77,11 +77,11 @@ impl FromStr for Location {
 
     fn from_str(text: &str) -> Result<Self> {
         if let Some(rest) = text.strip_prefix("oci-archive:") {
-            let (path, reference) = path_and_tag(text, rest)?;
+            let (path, reference) = path_and_reference(text, rest)?;
             return Ok(Self::Archive { file: path, reference });
         }
         if let Some(rest) = text.strip_prefix("oci:") {
-            let (path, reference) = path_and_tag(text, rest)?;
+            let (path, reference) = path_and_reference(text, rest)?;
             return Ok(Self::Layout { directory: path, reference });
         }
         text.parse().map(Self::Registry)
@@ -91,16 +91,21 @@ impl FromStr for Location {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tag = self.reference().tag().map_or_else(String::new, |tag| format!(":{tag}"));
+        let digest = self.reference().digest().map_or_else(String::new, |digest| format!("@{digest}"));
         match self {
-            Self::Layout { directory, .. } => write!(f, "oci:{}{tag}", directory.display()),
-            Self::Archive { file, .. } => write!(f, "oci-archive:{}{tag}", file.display()),
+            Self::Layout { directory, .. } => write!(f, "oci:{}{tag}{digest}", directory.display()),
+            Self::Archive { file, .. } => write!(f, "oci-archive:{}{tag}{digest}", file.display()),
             Self::Registry(reference) => reference.fmt(f),
         }
     }
 }
 
-/// `PATH[:TAG]`. A colon that is followed by a slash belongs to the path.
-fn path_and_tag(text: &str, rest: &str) -> Result<(PathBuf, Reference)> {
+/// `PATH[:TAG][@DIGEST]`, of which the digest decides. A colon that is followed by a slash belongs to the path.
+fn path_and_reference(text: &str, rest: &str) -> Result<(PathBuf, Reference)> {
+    let (rest, digest) = match rest.rsplit_once('@') {
+        Some((rest, digest)) if digest.starts_with("sha256:") => (rest, Some(digest.parse::<Digest>()?)),
+        _ => (rest, None),
+    };
     let (path, tag) = match rest.rsplit_once(':') {
         Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
         _ => (rest, None),
@@ -113,6 +118,10 @@ fn path_and_tag(text: &str, rest: &str) -> Result<(PathBuf, Reference)> {
     let reference = match tag {
         Some(tag) => base.at_tag(tag.parse::<Tag>()?),
         None => base.unnamed(),
+    };
+    let reference = match digest {
+        Some(digest) => reference.at_digest(digest),
+        None => reference,
     };
     Ok((PathBuf::from(path), reference))
 }
@@ -129,10 +138,16 @@ mod tests {
         let archive: Location = "oci-archive:web.tar".parse().unwrap();
         assert!(matches!(&archive, Location::Archive { file, .. } if file.ends_with("web.tar")));
         assert_eq!(archive.to_string(), "oci-archive:web.tar", "no tag is made up");
+        let digest = format!("sha256:{}", "0a".repeat(32));
+        for text in [format!("oci:/srv/images@{digest}"), format!("oci-archive:web.tar@{digest}")] {
+            let pinned: Location = text.parse().unwrap();
+            assert_eq!(pinned.reference().digest().map(ToString::to_string), Some(digest.clone()));
+            assert_eq!(pinned.to_string(), text);
+        }
         let odd: Location = "oci:/srv/a:b/images".parse().unwrap();
         assert!(matches!(&odd, Location::Layout { directory, .. } if directory.ends_with("a:b/images")));
         assert!(matches!("shop/web:1".parse().unwrap(), Location::Registry(_)));
-        for bad in ["oci:", "oci-archive::1", "oci:/a:b c", "upper/Case"] {
+        for bad in ["oci:", "oci-archive::1", "oci:/a:b c", "oci:/a@sha256:short", "upper/Case"] {
             assert!(bad.parse::<Location>().is_err(), "{bad}");
         }
     }

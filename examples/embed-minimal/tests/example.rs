@@ -7,10 +7,10 @@ fn three_releases_are_made_and_the_last_is_current() {
     let output = Command::new(env!("CARGO_BIN_EXE_embed-minimal")).output().expect("it starts");
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    for line in ["release 1 of example/web:1: Committed", "release 2 of example/web:2: Committed"] {
+    for line in ["release 1 of example/web:1: Succeeded", "release 2 of example/web:2: Succeeded"] {
         assert!(printed.contains(line), "{printed}");
     }
-    let (_, status) = printed.split_once("release 3, a rollback: Committed").expect("it went back");
+    let (_, status) = printed.split_once("release 3, a rollback: Succeeded").expect("it went back");
     assert!(status.contains("\"state\": \"running\""), "{status}");
 }
 
