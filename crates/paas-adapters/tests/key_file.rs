@@ -1,5 +1,6 @@
 //! Keys in a file keep the promises of the port.
 #![cfg(feature = "key-file")]
+#![allow(clippy::unwrap_used)] // tests may panic
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
 //! Images of a layout keep the promises of the `Registry` port, and of several platforms the host's is found.
 #![cfg(feature = "core")]
+#![allow(clippy::unwrap_used)] // tests may panic
 
 use std::fs;
 use std::path::{Path, PathBuf};
