@@ -8,7 +8,8 @@ use std::sync::Arc;
 use crate::{Archive, Digest, Error, ErrorKind, Layout, Reference, Registries, Result, Source, Tag};
 
 /// Where an image is: `name[:tag][@digest]` in a registry, `oci:DIRECTORY[:TAG][@DIGEST]` in a layout,
-/// `oci-archive:FILE[:TAG][@DIGEST]` in an archive. Without a tag it is the only image of a layout or archive, or the one that is called `latest`.
+/// `oci-archive:FILE[:TAG][@DIGEST]` in an archive. Without a tag it is the only image of a layout or archive, or the one that
+/// is called `latest`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Location {

@@ -10,15 +10,14 @@ use paas_core::model::{
     CallTarget, ResolvedFile, ResolvedValue, SecretFingerprint, SecretRef, Template, VolumeMount,
 };
 use paas_core::port::{
-    Backend, Epoch, Exec as _, ExecInput, ExecOptions, ExecTarget, InstanceId, InstancePhase, LogOptions,
-    Logs as _, RouteBinding, Router as _, RunInput, RunSpec, Runtime as _, ServiceState, ServiceTraffic,
-    SetKey, SetSpec,
+    Epoch, Exec as _, ExecInput, ExecOptions, ExecTarget, InstanceId, InstancePhase, LogOptions, Logs as _,
+    RouteBinding, Router as _, RunInput, RunSpec, Runtime as _, SetKey, SetSpec,
 };
 use paas_core::{Bytes, Cpu, ErrorKind, Result};
 use paas_k8s::SpaceOptions;
 use paas_k8s::fake::{FakeCluster, Fault, Permission, Verb};
 
-use super::fixture::{Fixture, http, options, revision, track};
+use super::fixture::{Fixture, http, options, track, traffic};
 
 const ROLE: &str = include_str!("../../rbac.yaml");
 const MANIFESTS: &str = include_str!("../../rbac-manifests.yaml");
@@ -87,17 +86,6 @@ fn everything(fixture: &Fixture, name: &str, count: u32) -> SetSpec {
     let callee = "org/test/shop/api".parse().unwrap();
     spec.template.calls.push(CallTarget { component: callee, port: http() });
     spec
-}
-
-fn traffic(shares: &[(&str, u32)]) -> ServiceTraffic {
-    let backend =
-        |(name, weight): &(&str, u32)| Backend { revision: revision(name), weight: *weight, release: 1 };
-    ServiceTraffic {
-        track: track("shop"),
-        ports: vec![http()],
-        backends: shares.iter().map(backend).collect(),
-        state: ServiceState::Serving,
-    }
 }
 
 async fn ready(fixture: &Fixture, key: &SetKey, count: usize) -> Result<InstanceId> {
