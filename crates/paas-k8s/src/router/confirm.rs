@@ -13,6 +13,7 @@ use paas_core::port::{RouterEvent, ServiceTraffic};
 use paas_core::{Result, TrackKey};
 use tokio::time::Instant;
 
+use super::introduce::Route;
 use crate::cluster::Shared;
 use crate::error::failed;
 use crate::gateway_api::{HTTPRoute, RouteStatus, TCPRoute};
@@ -27,9 +28,25 @@ pub(crate) struct Confirmations {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Accepted {
-    /// The routes with their generations.
-    what: Vec<(String, i64)>,
+    what: Vec<Shares>,
     at: Instant,
+}
+
+/// The shares of a route by its name: those of nothing change what nobody does, and need no confirmation.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Shares {
+    route: String,
+    services: Vec<(String, u32)>,
+}
+
+impl Shares {
+    fn of<K: Route>(route: &K) -> Self {
+        let services = route.services().iter().filter(|it| it.weight > 0);
+        Self {
+            route: route.meta().name.clone().unwrap_or_default(),
+            services: services.map(|it| (it.name.clone(), it.weight)).collect(),
+        }
+    }
 }
 
 impl Confirmations {
@@ -39,7 +56,7 @@ impl Confirmations {
     }
 
     /// How long it has been accepted, and whether this is the first that is heard of it.
-    fn accepted(&self, track: &TrackKey, what: Vec<(String, i64)>) -> (Duration, bool) {
+    fn accepted(&self, track: &TrackKey, what: Vec<Shares>) -> (Duration, bool) {
         let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         match since.get(track).filter(|known| known.what == what) {
@@ -82,13 +99,30 @@ impl Shared {
         Ok(false)
     }
 
-    /// The routes of a track with their generations; nothing if one is not accepted as it is now.
+    /// The shares of a track's routes; nothing if one is not accepted as it is now.
     async fn accepted_routes(
         &self,
         gateway: &GatewayOptions,
         track: &TrackKey,
-    ) -> Result<Option<Vec<(String, i64)>>> {
-        let error = |error| failed("observe traffic", error).with_context("track", track);
+    ) -> Result<Option<Vec<Shares>>> {
+        let mut routes = Vec::new();
+        if !self.accepted_kind::<HTTPRoute>(gateway, track, &mut routes).await?
+            || self.features.tcp_routes
+                && !self.accepted_kind::<TCPRoute>(gateway, track, &mut routes).await?
+        {
+            return Ok(None);
+        }
+        routes.sort();
+        Ok(Some(routes))
+    }
+
+    /// Adds the shares of a track's routes of one kind; false if one is not accepted as it is now.
+    async fn accepted_kind<K: Route>(
+        &self,
+        gateway: &GatewayOptions,
+        track: &TrackKey,
+        routes: &mut Vec<Shares>,
+    ) -> Result<bool> {
         let installation = self.installation();
         let component = &track.component;
         let selector = format!(
@@ -101,32 +135,14 @@ impl Shared {
             installation.key(keys::CLUSTER),
             track.cluster,
         );
-        let selector = ListParams::default().labels(&selector);
-        let namespace = self.namespace(&component.at.env_ref());
-        let http: Api<HTTPRoute> = self.api(&namespace);
-        let mut seen: Vec<_> = http
-            .list(&selector)
-            .await
-            .map_err(error)?
-            .items
-            .into_iter()
-            .map(|route| (route.metadata, route.status))
-            .collect();
-        if self.features.tcp_routes {
-            let tcp: Api<TCPRoute> = self.api(&namespace);
-            let tcp = tcp.list(&selector).await.map_err(error)?;
-            seen.extend(tcp.items.into_iter().map(|route| (route.metadata, route.status)));
-        }
-        let mut routes = Vec::new();
-        for (meta, status) in seen {
-            let generation = meta.generation.unwrap_or_default();
-            if !is_accepted(gateway, generation, status.as_ref()) {
-                return Ok(None);
-            }
-            routes.push((meta.name.unwrap_or_default(), generation));
-        }
-        routes.sort();
-        Ok(Some(routes))
+        let api: Api<K> = self.api(&self.namespace(&component.at.env_ref()));
+        let found = api.list(&ListParams::default().labels(&selector)).await;
+        let found =
+            found.map_err(|error| failed("observe traffic", error).with_context("track", track))?.items;
+        routes.extend(found.iter().map(Shares::of));
+        let accepted =
+            |route: &K| is_accepted(gateway, route.meta().generation.unwrap_or_default(), route.status());
+        Ok(found.iter().all(accepted))
     }
 }
 

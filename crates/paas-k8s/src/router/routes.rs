@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
@@ -31,6 +32,8 @@ struct Declared {
     traffic: BTreeMap<TrackKey, ServiceTraffic>,
     /// The revisions that have a ready instance, for tracks where it matters.
     ready: BTreeMap<TrackKey, BTreeSet<RevisionId>>,
+    /// The revisions that have a set, whole, and so a service.
+    sets: BTreeMap<TrackKey, BTreeSet<RevisionId>>,
 }
 
 impl Shared {
@@ -109,7 +112,29 @@ impl Shared {
                 }
             }
         }
-        Ok(Declared { bindings, traffic, ready })
+        let sets = if bindings.is_empty() {
+            BTreeMap::new()
+        } else {
+            let api: Api<Deployment> = self.api(&namespace);
+            let found = api.list_metadata(&list(roles::SET)).await.map_err(error)?.items;
+            self.whole_sets(found.iter().map(|it| &it.metadata))
+        };
+        Ok(Declared { bindings, traffic, ready, sets })
+    }
+
+    fn whole_sets<'a>(
+        &self,
+        deployments: impl Iterator<Item = &'a ObjectMeta>,
+    ) -> BTreeMap<TrackKey, BTreeSet<RevisionId>> {
+        let mut sets: BTreeMap<TrackKey, BTreeSet<RevisionId>> = BTreeMap::new();
+        for meta in deployments.filter(|it| it.deletion_timestamp.is_none() && !self.is_preparing(it)) {
+            let Some(labels) = &meta.labels else { continue };
+            let track = self.installation().track_of(labels);
+            if let (Some(track), Some(revision)) = (track, self.installation().read(labels, keys::REVISION)) {
+                sets.entry(track).or_default().insert(revision);
+            }
+        }
+        sets
     }
 
     /// The service that nobody is behind, with every port that a route may name; false if somebody else changed it.
@@ -293,7 +318,8 @@ fn parent(gateway: &GatewayOptions, listener: Option<String>) -> ParentRef {
 }
 
 /// The shares of a route: those declared, without the ones of revisions that have no ready instance while others have.
-/// Where nobody answers, the service that nobody is behind does, so that the gateway says 503.
+/// Where nobody answers, the service that nobody is behind does, so that the gateway says 503. Every other set of the track is
+/// named without a share: the gateway knows its service by the time that it is given one.
 fn backends(route: &RouteBinding, declared: &Declared) -> Vec<BackendRef> {
     let reference = |name: String, weight: u32| BackendRef {
         group: String::new(),
@@ -314,9 +340,13 @@ fn backends(route: &RouteBinding, declared: &Declared) -> Vec<BackendRef> {
     let share = |backend: &paas_core::port::Backend| {
         if some_serve && !serves(&backend.revision) { 0 } else { backend.weight }
     };
-    let references = traffic.backends.iter().map(|backend| {
-        let set = SetKey { track: route.track.clone(), revision: backend.revision.clone() };
-        reference(set_name(&set), share(backend))
-    });
-    references.collect()
+    let named = |revision: &RevisionId, weight: u32| {
+        let set = SetKey { track: route.track.clone(), revision: revision.clone() };
+        reference(set_name(&set), weight)
+    };
+    let shares = traffic.backends.iter().map(|backend| named(&backend.revision, share(backend)));
+    let declared_one = |revision: &&RevisionId| traffic.backends.iter().any(|it| it.revision == **revision);
+    let sets = declared.sets.get(&route.track).into_iter().flatten();
+    let others = sets.filter(|revision| !declared_one(revision)).map(|revision| named(revision, 0));
+    shares.chain(others).collect()
 }

@@ -125,7 +125,10 @@ impl Shared {
             self.fence(OPERATION, &meta, epoch)?;
             let looked_at = Preconditions { resource_version: meta.resource_version, uid: meta.uid };
             match api.delete(&name, &DeleteParams::background().preconditions(looked_at)).await {
-                Ok(_) => return Ok(()),
+                Ok(_) => {
+                    self.events.tell_stale(key.track.component.at.clone()); // no route names it any more
+                    return Ok(());
+                }
                 Err(refused) if is_missing(&refused) => return Ok(()),
                 Err(refused) if is_conflict(&refused) => {}
                 Err(refused) => return Err(error(refused)),
@@ -186,7 +189,7 @@ impl Shared {
             .with_source("the set exists with another template"))
     }
 
-    fn is_preparing(&self, meta: &ObjectMeta) -> bool {
+    pub(crate) fn is_preparing(&self, meta: &ObjectMeta) -> bool {
         self.installation().annotation(meta, keys::PREPARING).is_some()
     }
 
@@ -274,7 +277,11 @@ impl Shared {
         }
         patch["metadata"]["annotations"][self.installation().key(keys::PREPARING)] = json!(null);
         match api.patch(&name, &self.merging(), &Patch::Merge(&patch)).await {
-            Ok(_) => Ok(true),
+            Ok(_) => {
+                // Routes name it from now on, without a share: the gateway hears of it while its instances start.
+                self.events.tell_stale(spec.key.track.component.at.clone());
+                Ok(true)
+            }
             Err(refused) if is_conflict(&refused) || is_missing(&refused) => Ok(false),
             Err(refused) => Err(failed(operation, refused).with_context("set", &spec.key)),
         }

@@ -27,22 +27,30 @@ fn with_grace() -> KubernetesOptions {
     options
 }
 
-/// Two revisions with an instance each, of which the first has all requests, by a gateway with a second of grace.
-async fn two_revisions() -> (Fixture, [String; 2]) {
+/// A revision that has all requests, by a gateway with a second of grace; its service.
+async fn first_revision() -> (Fixture, String) {
     let fixture = Fixture::with(with_grace()).await;
-    let mut names = Vec::new();
-    for revision in ["r1", "r2"] {
-        let spec = fixture.spec(&track("shop"), revision, 1);
-        ok(fixture.cluster.ensure(Epoch(1), &spec).await);
-        fixture.until_ready(&spec.key, 1).await;
-        ok(fixture.cluster.apply_routes(Epoch(1), &track("shop").component.at, &[route()]).await);
-        ok(fixture.cluster.apply_service(Epoch(1), &traffic(&[(revision, 1)])).await);
-        confirmed(&fixture).await;
-        names.extend(shares(&fixture).await.into_keys());
-    }
+    let spec = fixture.spec(&track("shop"), "r1", 1);
+    ok(fixture.cluster.ensure(Epoch(1), &spec).await);
+    fixture.until_ready(&spec.key, 1).await;
+    ok(fixture.cluster.apply_routes(Epoch(1), &track("shop").component.at, &[route()]).await);
     ok(fixture.cluster.apply_service(Epoch(1), &traffic(&[("r1", 1)])).await);
     confirmed(&fixture).await;
-    (fixture, names.try_into().unwrap())
+    let service = shares(&fixture).await.into_keys().next().unwrap();
+    (fixture, service)
+}
+
+/// Makes the set of a second revision, and waits until the route names its service, which it returns.
+async fn second_revision(fixture: &Fixture, first: &str) -> String {
+    let spec = fixture.spec(&track("shop"), "r2", 1);
+    ok(fixture.cluster.ensure(Epoch(1), &spec).await);
+    for _ in 0..100 {
+        if let Some(name) = shares(fixture).await.into_keys().find(|name| name != first) {
+            return name;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("the route never named it: {:?}", shares(fixture).await);
 }
 
 async fn is_confirmed(fixture: &Fixture) -> bool {
@@ -61,10 +69,11 @@ async fn confirmed(fixture: &Fixture) {
 
 #[tokio::test(start_paused = true)]
 async fn a_service_that_is_new_in_a_route_has_no_share_before_the_gateway_knows_it() {
-    let (fixture, [first, second]) = two_revisions().await;
+    let (fixture, first) = first_revision().await;
+    let second = second_revision(&fixture, &first).await;
     let of = |a: u32, b: u32| BTreeMap::from([(first.clone(), a), (second.clone(), b)]);
     ok(fixture.cluster.apply_service(Epoch(1), &traffic(&[("r1", 1), ("r2", 3)])).await);
-    tokio::time::sleep(Duration::from_millis(900)).await;
+    tokio::time::sleep(Duration::from_millis(800)).await;
     assert_eq!(shares(&fixture).await, of(1, 0));
     assert!(!is_confirmed(&fixture).await, "what is held back is not in force");
     confirmed(&fixture).await;
@@ -75,8 +84,29 @@ async fn a_service_that_is_new_in_a_route_has_no_share_before_the_gateway_knows_
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_gateway_hears_of_a_set_while_its_instances_start() {
+    let (fixture, first) = first_revision().await;
+    let second = second_revision(&fixture, &first).await;
+    let of = |a: u32, b: u32| BTreeMap::from([(first.clone(), a), (second.clone(), b)]);
+    assert_eq!(shares(&fixture).await, of(1, 0));
+    let begun = tokio::time::Instant::now();
+    confirmed(&fixture).await;
+    assert!(begun.elapsed() < Duration::from_millis(500), "nobody has another share than before");
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    ok(fixture.cluster.apply_service(Epoch(1), &traffic(&[("r1", 1), ("r2", 3)])).await);
+    assert_eq!(shares(&fixture).await, of(1, 3), "it is given its share at once");
+    ok(fixture.cluster.apply_service(Epoch(1), &traffic(&[("r1", 1)])).await);
+    assert_eq!(shares(&fixture).await, of(1, 0));
+    let spec = fixture.spec(&track("shop"), "r2", 1);
+    ok(fixture.cluster.remove(Epoch(1), &spec.key).await);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(shares(&fixture).await, BTreeMap::from([(first, 1)]), "what has no set is named no more");
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_server_gives_a_share_that_was_held_back() {
-    let (fixture, [first, second]) = two_revisions().await;
+    let (fixture, first) = first_revision().await;
+    let second = second_revision(&fixture, &first).await;
     ok(fixture.cluster.apply_service(Epoch(1), &traffic(&[("r1", 1), ("r2", 3)])).await);
     let fixture = Fixture::on(fixture.fake.clone(), with_grace()).await;
     assert!(!is_confirmed(&fixture).await);
