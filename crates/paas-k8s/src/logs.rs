@@ -6,24 +6,28 @@
 mod follow;
 mod source;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use futures::{StreamExt as _, stream};
-use paas_core::port::{BoxStream, LogLine, LogOptions, Logs};
+use paas_core::port::{BoxStream, InstanceId, LogLine, LogOptions, Logs};
 use paas_core::{Error, ErrorKind, Result, TrackKey};
 
 use crate::cluster::{KubernetesCluster, Shared};
-use crate::runtime::instances_of;
+use crate::runtime::{find_run, instances_of};
 
 use source::{Position, history};
 
 const OPERATION: &str = "read the lines of instances";
+/// Between two looks at a run that has not started.
+const PAUSE: Duration = Duration::from_millis(100);
 
 #[async_trait]
 impl Logs for KubernetesCluster {
     async fn logs(&self, track: &TrackKey, options: &LogOptions) -> Result<BoxStream<LogLine>> {
         // Events from before the list: an instance that comes meanwhile is told twice and never missed.
         let events = self.shared.events.runtime();
-        let names = names(&self.shared, track, options).await?;
+        let Meant { pods: names, run } = meant(&self.shared, track, options).await?;
         let namespace = self.shared.namespace(&track.component.at.env_ref());
         let opened = names.iter().map(|name| history(&self.shared, &namespace, name, options));
         let mut histories = Vec::new();
@@ -31,7 +35,7 @@ impl Logs for KubernetesCluster {
             histories.push(opened?);
         }
         if !options.follow || options.previous {
-            return Ok(finish(merged(histories), options));
+            return Ok(told_as(run, finish(merged(histories), options)));
         }
         // What is followed begins where the history ends, so the history is read to its end first.
         let mut lines = Vec::new();
@@ -50,22 +54,50 @@ impl Logs for KubernetesCluster {
         let lines = lines.into_iter().filter(|line| options.since.is_none_or(|since| line.at >= since));
         let history = stream::iter(lines.map(Ok).collect::<Vec<_>>());
         let live = follow::follow(&self.shared, track.clone(), options, positions, events);
-        Ok(Box::pin(history.chain(live)))
+        Ok(told_as(run, Box::pin(history.chain(live))))
     }
 }
 
-/// The names of the instances that are meant.
-async fn names(shared: &Shared, track: &TrackKey, options: &LogOptions) -> Result<Vec<String>> {
+/// Whose lines are meant.
+#[derive(Debug, Default)]
+struct Meant {
+    /// The names of the pods.
+    pods: Vec<String>,
+    /// The run whose pod it is, which is called otherwise.
+    run: Option<InstanceId>,
+}
+
+async fn meant(shared: &Shared, track: &TrackKey, options: &LogOptions) -> Result<Meant> {
     let pods = instances_of(shared, OPERATION, track).await?;
     let names = pods.into_iter().filter_map(|pod| pod.metadata.name);
-    let Some(wanted) = &options.instance else { return Ok(names.collect()) };
-    let found: Vec<String> = names.filter(|name| *name == wanted.0).collect();
-    if found.is_empty() {
-        return Err(Error::new(ErrorKind::NotFound, OPERATION)
-            .with_context("track", track)
-            .with_context("instance", wanted));
+    let Some(wanted) = &options.instance else { return Ok(Meant { pods: names.collect(), run: None }) };
+    let pods: Vec<String> = names.filter(|name| *name == wanted.0).collect();
+    if !pods.is_empty() {
+        return Ok(Meant { pods, run: None });
     }
-    Ok(found)
+    let missing = || {
+        Error::new(ErrorKind::NotFound, OPERATION)
+            .with_context("track", track)
+            .with_context("instance", wanted)
+    };
+    loop {
+        let found = find_run(shared, OPERATION, wanted).await?.ok_or_else(missing)?;
+        let labels = found.job.metadata.labels.unwrap_or_default();
+        if shared.installation().track_of(&labels).as_ref() != Some(track) {
+            return Err(missing());
+        }
+        let pods: Vec<String> = found.pod.and_then(|pod| pod.metadata.name).into_iter().collect();
+        if !pods.is_empty() || !options.follow {
+            return Ok(Meant { pods, run: Some(wanted.clone()) });
+        }
+        tokio::time::sleep(PAUSE).await; // it is about to start
+    }
+}
+
+/// Lines of a run under its own name.
+fn told_as(run: Option<InstanceId>, lines: BoxStream<LogLine>) -> BoxStream<LogLine> {
+    let Some(run) = run else { return lines };
+    Box::pin(lines.map(move |line| line.map(|line| LogLine { instance: run.clone(), ..line })))
 }
 
 /// The last lines of those that exist.
