@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::StreamExt as _;
+use futures::{StreamExt as _, stream};
 
 use super::{app, component, eventually, expect_kind, ok, revision, track};
 use crate::error::ErrorKind;
@@ -15,6 +15,9 @@ use crate::port::{
     Backend, Epoch, RouteBinding, Router, RouterCapabilities, RouterEvent, ServiceObservation, ServiceState,
     ServiceTraffic,
 };
+
+/// How many requests are under way at once where many are counted.
+const AT_ONCE: usize = 8;
 
 /// What came of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +53,12 @@ pub trait RouterFixture: Send + Sync {
     /// The port that instances listen on.
     fn port(&self) -> Port {
         Port { name: "http".parse().expect("the name is valid"), number: 8080, protocol: Protocol::Http }
+    }
+
+    /// Whether it chooses a backend for each request at random by the weights, instead of dealing requests out in turn. More
+    /// requests are judged then.
+    fn chooses_at_random(&self) -> bool {
+        false
     }
 
     /// The cluster's name.
@@ -177,9 +186,12 @@ impl<'a> Case<'a> {
     }
 
     async fn count(&self, requests: u32) -> BTreeMap<RevisionId, u32> {
+        let host = self.host();
+        let answers = stream::iter(0..requests).map(|_| self.fixture.request(&host, "/"));
+        let mut answers = std::pin::pin!(answers.buffered(AT_ONCE));
         let mut served = BTreeMap::new();
-        for _ in 0..requests {
-            match self.fixture.request(&self.host(), "/").await {
+        while let Some(answer) = answers.next().await {
+            match answer {
                 Answer::Served(revision) => *served.entry(revision).or_default() += 1,
                 Answer::Refused(status) => panic!("a request was refused with {status}"),
             }
@@ -222,9 +234,15 @@ pub async fn shares_follow_the_weights(fixture: &dyn RouterFixture) {
         return;
     }
     let case = Case::new(fixture, "shares").with_route(&[("r1", 3), ("r2", 1)]).await;
-    let served = case.count(200).await;
+    // A tenth more or less than the share. Of choices at random that is five standard deviations of so many.
+    let requests: u32 = if fixture.chooses_at_random() { 8_000 } else { 200 };
+    let (share, served) = (requests / 4, case.count(requests).await);
     let new = served.get(&revision("r2")).copied().unwrap_or_default();
-    assert!((45..=55).contains(&new), "a quarter of 200 requests is 50, and {new} went there: {served:?}");
+    let near = share - share / 10..=share + share / 10;
+    assert!(
+        near.contains(&new),
+        "a quarter of {requests} requests is {share}, and {new} went there: {served:?}"
+    );
     case.clean().await;
 }
 

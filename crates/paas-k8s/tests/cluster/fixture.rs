@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use libtest_mimic::Failed;
-use paas_cluster_harness::{Gateway, TestCluster};
+use paas_cluster_harness::{Gateway, Origin, TestCluster};
 use paas_core::conformance::exec::{Command, ExecFixture};
 use paas_core::conformance::logs::LogsFixture;
 use paas_core::conformance::router::{Answer, RouterFixture};
@@ -85,6 +85,16 @@ impl Place {
         ok(connect(account(self).await, CallLimits::default()))
     }
 
+    /// Whether it was built by `tests/cluster`, on this machine.
+    pub(crate) fn is_built(&self) -> bool {
+        self.cluster.origin == Origin::Built
+    }
+
+    /// Whether network policies are enforced, where that is known.
+    pub(crate) fn enforces_policies(&self) -> Option<bool> {
+        self.cluster.enforces_policies
+    }
+
     fn listener(&self, protocol: &str) -> Option<SocketAddr> {
         self.gateway.listener(protocol).map(|it| SocketAddr::new(self.gateway.address, it.port))
     }
@@ -102,7 +112,7 @@ impl SecretSource for NoSecrets {
 
 pub(crate) struct Fixture {
     place: &'static Place,
-    installation: String,
+    pub(crate) installation: String,
     pub(crate) cluster: KubernetesCluster,
     /// A shell in each instance that has printed something: one more for each line would take minutes.
     printers: Mutex<BTreeMap<InstanceId, ExecSession>>,
@@ -110,17 +120,31 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) async fn new(place: &'static Place) -> Self {
-        let random = format!("{:x}", uuid::Uuid::new_v4().as_u128());
-        let installation = format!("t{}", &random[..8]);
-        let cluster = open(place, &installation).await;
-        Self { place, installation, cluster, printers: Mutex::default() }
+        Self::with(place, |options, _| options).await
     }
 
     /// One whose account is another one.
     pub(crate) async fn over(place: &'static Place, config: Config, space: SpaceOptions) -> Self {
+        let options = |options: KubernetesOptions, _: &str| options.with_space(space);
+        Self::opened(place, config, options).await
+    }
+
+    /// One with other options; they may depend on the installation's name.
+    pub(crate) async fn with(
+        place: &'static Place,
+        options: impl FnOnce(KubernetesOptions, &str) -> KubernetesOptions,
+    ) -> Self {
+        Self::opened(place, account(place).await, options).await
+    }
+
+    async fn opened(
+        place: &'static Place,
+        config: Config,
+        options: impl FnOnce(KubernetesOptions, &str) -> KubernetesOptions,
+    ) -> Self {
         let random = format!("{:x}", uuid::Uuid::new_v4().as_u128());
         let installation = format!("t{}", &random[..8]);
-        let cluster = open_over(place, &installation, config, space).await;
+        let cluster = open_over(place, &installation, config, |it| options(it, &installation)).await;
         Self { place, installation, cluster, printers: Mutex::default() }
     }
 
@@ -160,7 +184,7 @@ impl Fixture {
     }
 
     /// A server that answers every path with its revision, and ends at once when it is stopped.
-    fn web(&self, component: &ComponentKey, revision: &str) -> Template {
+    pub(crate) fn web(&self, component: &ComponentKey, revision: &str) -> Template {
         let script = format!(
             "mkdir -p /tmp/w; echo 'revision={revision}' > /tmp/w/index.html; cp /tmp/w/index.html /tmp/w/other; \
              echo 'E404:/tmp/w/other' > /tmp/c; {}",
@@ -242,23 +266,22 @@ pub(crate) async fn account(place: &Place) -> Config {
 }
 
 async fn open(place: &Place, installation: &str) -> KubernetesCluster {
-    open_over(place, installation, account(place).await, SpaceOptions::default()).await
+    open_over(place, installation, account(place).await, |options| options).await
 }
 
 async fn open_over(
     place: &Place,
     installation: &str,
     config: Config,
-    space: SpaceOptions,
+    change: impl FnOnce(KubernetesOptions) -> KubernetesOptions,
 ) -> KubernetesCluster {
     let client = ok(connect(config, CallLimits::default()));
     let installation = Installation::new(installation, DOMAIN).expect("it is valid");
     let Gateway { namespace, name, .. } = &place.gateway;
     let options = KubernetesOptions::new(installation, ClusterName::local())
         .with_settle(Duration::from_secs(2))
-        .with_space(space)
         .with_gateway(GatewayOptions::new(namespace, name, "conformance.example"));
-    ok(KubernetesCluster::open(client, options, Arc::new(NoSecrets)).await)
+    ok(KubernetesCluster::open(client, change(options), Arc::new(NoSecrets)).await)
 }
 
 /// A program whose first process handles the stop signal: the kernel keeps others from what has no handler.
@@ -368,6 +391,10 @@ impl RouterFixture for Fixture {
         Port { name: "http".parse().unwrap(), number: 8080, protocol: Protocol::Http }
     }
 
+    fn chooses_at_random(&self) -> bool {
+        true // as Envoy does, and others may
+    }
+
     fn patience(&self) -> Duration {
         PATIENCE
     }
@@ -470,7 +497,9 @@ impl ExecFixture for Fixture {
         match command {
             Command::Echo(text) => vec!["echo".to_owned(), text.clone()],
             Command::Warn(text) => script(format!("echo '{text}' >&2")),
-            Command::Cat => vec!["cat".to_owned()],
+            // What a container prints in its last moments can be lost on a busy node, whoever reads its log: containerd
+            // gives up what is not yet copied a little after the end.
+            Command::Cat => script("cat; sleep 1".to_owned()),
             Command::Env => vec!["env".to_owned()],
             Command::Exit(code) => script(format!("exit {code}")),
             Command::Sleep => vec!["sleep".to_owned(), "3600".to_owned()],

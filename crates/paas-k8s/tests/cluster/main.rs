@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)] // tests may panic
 
+mod backend;
 #[path = "../support/contract.rs"]
 mod contract;
 mod fixture;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     for promise in surroundings {
         trials.push(trial("surroundings", promise.name, move |it| (promise.check)(it)));
     }
+    trials.extend(backend::trials());
     trials.extend(least_privilege::trials());
     trials.extend(on_contract::trials());
     libtest_mimic::run(&arguments, trials).exit_code()

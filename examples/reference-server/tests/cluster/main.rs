@@ -25,11 +25,13 @@ mod turn;
 mod user;
 
 mod continuity;
+mod existing;
 mod inside;
 mod life;
 mod load;
 mod partition;
 mod place;
+mod work;
 
 use std::process::ExitCode;
 
@@ -39,10 +41,13 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Clusters and servers share the machine: what counts failures under load would count those of a starved one.
     arguments.test_threads = Some(1);
-    let journeys: [(&str, fn()); 7] = [
+    let journeys: [(&str, fn()); 10] = [
         ("life::an_application_of_three_components_works_together", life::works_together),
         ("life::a_bad_version_holds_and_says_why", life::a_bad_version_holds),
         ("life::the_oldest_of_ten_releases_comes_back", life::the_oldest_of_ten_comes_back),
+        ("work::a_scheduled_job_runs_by_its_schedule", work::runs_by_its_schedule),
+        ("work::a_command_reads_its_input", work::a_command_reads_its_input),
+        ("existing::objects_live_like_an_application", existing::objects_live_like_an_application),
         ("continuity::no_request_fails", continuity::no_request_fails),
         ("partition::one_of_two_clusters_is_away_during_a_release", partition::one_cluster_is_away),
         ("inside::one_server_comes_back_with_everything", inside::one_server),
