@@ -20,7 +20,7 @@ use super::interactive;
 use crate::build::{CONTAINER, input_of};
 use crate::cluster::Shared;
 use crate::error::{failed, is_missing};
-use crate::runtime::{FoundRun, find_run, observe_found};
+use crate::runtime::{FoundRun, failure, find_run, observe_found};
 
 pub(super) const OPERATION: &str = "attach to a run";
 const PIECES: usize = 16;
@@ -187,6 +187,13 @@ pub(super) fn told_end(id: &InstanceId, seen: RunObservation, killed: &Killed) -
         return None;
     }
     let signal = *Shared::lock(killed);
+    if let Some(failure) = seen.failure.as_ref().filter(|it| it.reason == failure::NO_ENTRY_POINT) {
+        // The code is the runtime's, not the command's: it never began.
+        return Some(Err(Error::new(ErrorKind::Invalid, OPERATION)
+            .with_context("run", id)
+            .with_source(failure.message.clone())
+            .with_remedy("Name a command that the image has.")));
+    }
     Some(match (seen.exit, signal) {
         (Some(exit), _) => {
             let code = exit.code.or(exit.signal.map(|signal| 128 + signal));

@@ -17,6 +17,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::OPERATION;
 use super::marked::Mark;
+use super::run::Killed;
+use crate::cluster::Shared;
 use crate::error::failed;
 
 /// How many pieces of input or output wait at most.
@@ -180,50 +182,51 @@ impl Session {
         let stdout = process.stdout().map(|reader| copy(reader, outputs.clone(), ExecOutput::Stdout));
         let stderr = process.stderr().map(|reader| copy(reader, outputs.clone(), ExecOutput::Stderr));
         let mut stdin = process.stdin();
-        let mut killed = None;
+        let killed = Killed::new(None);
         let printed = async {
             let both = (optional(stdout), optional(stderr));
             futures::join!(both.0, both.1);
         };
         let ended = async { futures::join!(printed, status).1 };
-        let mut ended = std::pin::pin!(ended);
-        let mut open = true;
-        let status = loop {
-            tokio::select! {
-                status = &mut ended => break status,
-                () = outputs.closed() => {
-                    process.abort();
-                    if self.signal(1).await {
-                        tokio::time::sleep(Duration::from_secs(2)).await;
-                        self.signal(9).await;
-                    }
-                    return;
-                }
-                piece = inputs.recv(), if open => match piece {
-                    Some(ExecInput::Stdin(bytes)) => {
+        // Beside the output, which a command that answers its input has to get rid of before it takes more.
+        let fed = async {
+            while let Some(piece) = inputs.recv().await {
+                match piece {
+                    ExecInput::Stdin(bytes) => {
                         if let Some(writer) = &mut stdin
                             && (writer.write_all(&bytes).await.is_err() || writer.flush().await.is_err())
                         {
                             stdin = None;
                         }
                     }
-                    Some(ExecInput::Resize(size)) => {
+                    ExecInput::Resize(size) => {
                         if let Some(sizes) = &mut sizes {
                             resize(sizes, size).await;
                         }
                     }
-                    Some(ExecInput::Signal(signal)) => {
-                        killed = Some(signal);
+                    ExecInput::Signal(signal) => {
+                        *Shared::lock(&killed) = Some(signal);
                         self.signal(signal).await;
                     }
-                    Some(_) => close(&mut stdin).await,
-                    None => {
-                        open = false;
-                        close(&mut stdin).await;
-                    }
-                },
+                    _ => close(&mut stdin).await,
+                }
+            }
+            close(&mut stdin).await;
+            std::future::pending::<()>().await;
+        };
+        let status = tokio::select! {
+            status = ended => status,
+            () = fed => None,
+            () = outputs.closed() => {
+                process.abort();
+                if self.signal(1).await {
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                    self.signal(9).await;
+                }
+                return;
             }
         };
+        let killed = *Shared::lock(&killed);
         let _ = outputs.send(result(status, killed)).await; // nobody reads any more
     }
 

@@ -11,6 +11,8 @@ use paas_core::port::{InstanceFailure, InstancePhase};
 
 use super::instance::{condition, exit, last_end};
 
+/// The reason of what cannot be started because the image has no such program.
+pub(crate) const NO_ENTRY_POINT: &str = "no_entry_point";
 /// How many lines of output are told.
 const LINES: usize = 10;
 /// How long a start usually takes.
@@ -119,7 +121,7 @@ fn of_waiting(reason: &str, text: &str, container: Option<&ContainerStatus>) -> 
     let word = match reason {
         "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "RegistryUnavailable" => pull(text),
         "InvalidImageName" => "image_not_found",
-        _ if is_no_entry_point(text) => "no_entry_point",
+        _ if is_no_entry_point(text) => NO_ENTRY_POINT,
         _ => "start_failed",
     };
     let remedy = match word {
@@ -169,7 +171,7 @@ fn ended(container: Option<&ContainerStatus>, pauses: bool) -> Option<InstanceFa
     if is_no_entry_point(&output)
         && matches!(end.reason.as_deref(), Some("StartError" | "ContainerCannotRun"))
     {
-        return Some(failure("no_entry_point", output));
+        return Some(failure(NO_ENTRY_POINT, output));
     }
     let mut lines: Vec<String> = output.lines().map(str::to_owned).collect();
     lines.drain(..lines.len().saturating_sub(LINES));

@@ -77,11 +77,8 @@ pub fn objects_live_like_an_application() {
     let get = |kind: &str, name: &str| kubectl(&["get", kind, name, "-n", &at]);
     let ready = || get("deployment", "web").map(|it| it["status"]["readyReplicas"].clone());
     assert_eq!(ready(), Some(Value::from(2)), "who waits is told when everything is ready");
-    let instance =
-        platform.json(["status", "shop"])["components"][0]["tracks"][0]["instances"][0]["id"].clone();
     let component = platform.json(["status", "shop"])["components"][0]["name"].as_str().unwrap().to_owned();
-    let words =
-        ["exec", "shop", &component, "--instance", instance.as_str().unwrap(), "--", "/sample-app", "env"];
+    let words = ["exec", "shop", &component, "--", "/sample-app", "env"];
     let seen = platform.ok(words);
     assert!(seen.contains("LEVEL=of-settings") && seen.contains("PASSWORD=correct-horse"), "{seen}");
 
