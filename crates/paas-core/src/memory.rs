@@ -35,7 +35,7 @@ pub use driver::SimulatedDriver;
 pub use exec::SimulatedExec;
 pub use faults::{FaultAction, Faults};
 pub use images::{Image, Images};
-pub use intercept::{Call, Intercepted, Interceptor};
+pub use intercept::{Call, Intercepted, Interceptor, intercept_cluster};
 pub use key_ring::MemoryKeyRing;
 pub use logs::SimulatedLogs;
 pub use mutations::Mutations;
