@@ -10,6 +10,7 @@
 //!
 //! [`sim`] walks the release machine, or a strategy of an embedder's own, through made-up histories.
 
+mod admission;
 mod authorizer;
 mod clock;
 mod cluster;
@@ -28,6 +29,7 @@ mod surroundings;
 
 pub mod sim;
 
+pub use admission::MemoryAdmission;
 pub use authorizer::MemoryAuthorizer;
 pub use clock::TokioClock;
 pub use cluster::{ClusterSnapshot, Ending, Refusal, Served, SetSnapshot, SimulatedCluster};
