@@ -170,9 +170,15 @@ impl RuntimeFixture for Fixture {
         Some(Arc::new(self.cluster.runtime()))
     }
 
-    async fn objects(&self, track: &TrackKey) -> BTreeSet<String> {
+    async fn objects(&self, track: &TrackKey) -> Option<BTreeSet<String>> {
         let objects = self.cluster.objects(track);
-        objects.keys().filter_map(|object| object.strip_prefix("ConfigMap/")).map(str::to_owned).collect()
+        Some(
+            objects
+                .keys()
+                .filter_map(|object| object.strip_prefix("ConfigMap/"))
+                .map(str::to_owned)
+                .collect(),
+        )
     }
 
     fn patience(&self) -> Duration {
