@@ -69,6 +69,7 @@ async fn keys_that_are_away_hold_what_needs_a_secret_and_nothing_else() {
     let (subject, condition) = &conditions[0];
     assert_eq!(*subject, Subject::Track(track("worker")));
     assert_eq!(condition.reason, "unavailable");
+    assert!(!condition.stale, "the cluster was seen: {condition:?}");
     for part in ["reveal a secret", "TOKEN", "key_ring.open"] {
         assert!(condition.message.contains(part), "{condition:?}");
     }
