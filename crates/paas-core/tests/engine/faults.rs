@@ -1,13 +1,20 @@
 //! Ports of the platform that fail while somebody asks for something.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use async_trait::async_trait;
+use futures::StreamExt as _;
 use paas_core::action::{Deploy, NewOrg, PageOptions, RequestOptions};
 use paas_core::memory::{
-    Call, FaultAction, Faults, Intercepted, Interceptor, MemoryAuthorizer, MemoryKeyRing, Mutations,
+    Call, FaultAction, Faults, Images, Intercepted, Interceptor, MemoryAuthorizer, MemoryKeyRing, Mutations,
+    SimulatedCluster, intercept_cluster,
 };
-use paas_core::port::{Authorizer, ExecOptions, KeyRing, LogOptions, Role, Scope, SecretValue, Store as _};
-use paas_core::{Error, ErrorKind, Result};
+use paas_core::port::{
+    Authorizer, Epoch, ExecOptions, ExecTarget, InstanceId, KeyRing, LogOptions, Role, Scope, SecretValue,
+    Store as _,
+};
+use paas_core::{ClusterName, Error, ErrorKind, Result};
 use serde_json::json;
 
 use crate::support::{Lab, at, name, one, spec, web};
@@ -71,6 +78,58 @@ async fn sealing_is_no_mutation_and_rotating_is() {
     ring.rotate().await.unwrap();
     let rotated = Call { port: "key_ring", operation: "rotate", object: String::new(), mutates: true };
     assert_eq!(mutations.take(), [rotated]);
+}
+
+/// Every call, as it was told before it was made.
+#[derive(Debug, Default)]
+struct Calls(Mutex<Vec<String>>);
+
+#[async_trait]
+impl Interceptor for Calls {
+    async fn before(&self, call: &Call) -> Result<()> {
+        let kind = if call.mutates { "may change" } else { "reads" };
+        self.0.lock().unwrap().push(format!("{kind}: {call}"));
+        Ok(())
+    }
+
+    async fn after(&self, _: &Call) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn calls_of_a_cluster_are_told_with_their_objects_and_whether_they_may_change_something() {
+    let calls = Arc::new(Calls::default());
+    let cluster = SimulatedCluster::new(Images::any());
+    let ports = intercept_cluster(cluster.ports(), &[calls.clone() as Arc<dyn Interceptor>]);
+    let (track, env) = (at().component(web()).on(ClusterName::local()), at().env_ref());
+    let nodes = ports.nodes.unwrap();
+    let node = nodes.list().await.unwrap().remove(0).name;
+    nodes.cordon(&node, true).await.unwrap();
+    nodes.drain(&node, Duration::ZERO).await.unwrap();
+    let spaces = ports.spaces.unwrap();
+    spaces.ensure(Epoch(1), &env).await.unwrap();
+    assert_eq!(spaces.list().await.unwrap(), [env.clone()]);
+    spaces.remove(Epoch(1), &env).await.unwrap();
+    assert!(ports.metrics.unwrap().usage(&track).await.unwrap().is_empty());
+    let lines = ports.logs.unwrap().logs(&track, &LogOptions::default()).await.unwrap();
+    assert_eq!(lines.count().await, 0);
+    let command = ExecOptions { command: vec!["env".to_owned()], ..ExecOptions::default() };
+    let target = ExecTarget::Instance(track.clone(), Some(InstanceId("i-1".to_owned())));
+    let answer = ports.exec.unwrap().exec(&target, &command).await;
+    assert_eq!(answer.unwrap_err().kind(), ErrorKind::NotFound);
+    let expected = [
+        "reads: nodes.list ".to_owned(),
+        format!("may change: nodes.cordon {node}"),
+        format!("may change: nodes.drain {node}"),
+        format!("may change: spaces.ensure {env}"),
+        "reads: spaces.list ".to_owned(),
+        format!("may change: spaces.remove {env}"),
+        format!("reads: metrics.usage {track}"),
+        format!("reads: logs.logs {track}"),
+        format!("may change: exec.exec i-1 of {track}"),
+    ];
+    assert_eq!(*calls.0.lock().unwrap(), expected);
 }
 
 /// What an actor with every role gets for each kind of request.
