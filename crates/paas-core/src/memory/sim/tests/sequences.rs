@@ -103,7 +103,7 @@ fn first_violation(simulation: &Simulation, runner: &mut TestRunner) -> Option<(
 
 #[test]
 fn any_sequence_of_actions_keeps_every_invariant() {
-    let mut runner = TestRunner::new(configured(4_000));
+    let mut runner = TestRunner::new(configured(2_000));
     if let Some((violation, ops)) = first_violation(&Simulation::new(0), &mut runner) {
         let mut told = format!("{violation}; shortened, to be kept in `found`:\n");
         for op in ops {
@@ -130,7 +130,7 @@ impl Subject for Hasty {
 fn a_wrong_machine_is_caught_by_a_short_sequence() {
     let simulation = Simulation::new(0).with_subject(Arc::new(Hasty));
     let seeded = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    let mut runner = TestRunner::new_with_rng(configured(4_000), seeded);
+    let mut runner = TestRunner::new_with_rng(configured(2_000), seeded);
     let (violation, ops) = first_violation(&simulation, &mut runner).expect("it is wrong");
     assert!(ops.len() <= 30, "{violation} is not shortened: {ops:#?}");
 }
