@@ -390,7 +390,7 @@ fn submission(components: &Value) -> Submission {
 fn complete() -> Value {
     json!({
         "name": "web", "image": "ours/hub/web:1", "env": { "STAGE": "own" },
-        "resources": { "cpu": "1", "memory": "64MiB", "pids": 10 },
+        "resources": { "cpu": "1", "memory": "64Mi", "pids": 10 },
     })
 }
 
@@ -409,10 +409,10 @@ impl AdmissionFixture for Rules {
     }
 
     fn amended(&self) -> Vec<(Submission, AppSpec)> {
-        let before = json!([{ "name": "web", "image": "hub/web:1", "resources": { "memory": "64MiB" } }]);
+        let before = json!([{ "name": "web", "image": "hub/web:1", "resources": { "memory": "64Mi" } }]);
         let after = json!([{
             "name": "web", "image": "ours/hub/web:1", "env": { "STAGE": "test" },
-            "resources": { "cpu": "500m", "memory": "64MiB", "pids": 200 },
+            "resources": { "cpu": "500m", "memory": "64Mi", "pids": 200 },
         }]);
         vec![(submission(&before), submission(&after).spec)]
     }

@@ -1,8 +1,9 @@
-use paas_core::action::{Deploy, NewOrg, PageOptions};
+use paas_core::action::{Deploy, NewApp, NewOrg, PageOptions};
 use paas_core::memory::{Images, SimulatedCluster};
 use paas_core::port::{LogOptions, Permission, Role, Scope};
 use paas_core::tenancy::permissions;
 use paas_core::{Actor, ClusterName, ErrorKind, Session};
+use serde_json::json;
 
 use crate::support::{Lab, at, name, spec, web};
 
@@ -68,7 +69,10 @@ async fn a_role_counts_inside_its_scope_only() {
 async fn a_role_on_a_cluster_is_about_that_cluster_and_not_about_what_runs_there() {
     let other = SimulatedCluster::new(Images::any());
     let mut lab = Lab::with(|builder| builder.cluster(name("other"), other.ports())).await;
-    lab.populate().await;
+    let env = serde_json::from_value(json!({ "name": "prod", "targets": [{ "cluster": "local" }] })).unwrap();
+    lab.session.create_org(NewOrg::new(at().org)).await.unwrap();
+    lab.session.create_env(&at().org, env).await.unwrap();
+    lab.session.create_app(&at().org, NewApp::new(at().app)).await.unwrap();
     lab.release(spec()).await;
     let local = ClusterName::local();
     let on = |cluster: &ClusterName| Scope::Cluster { cluster: cluster.clone() };
