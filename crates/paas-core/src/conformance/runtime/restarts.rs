@@ -1,6 +1,6 @@
 //! What follows the end of an instance, by the restart policy of its template.
 
-use super::super::{expect_kind, ok};
+use super::super::ok;
 use super::{Case, EPOCH, RuntimeFixture, Workload};
 use crate::error::ErrorKind;
 use crate::model::{RestartPolicy, Template};
@@ -63,14 +63,19 @@ async fn ensure(case: &Case<'_>, restart: RestartPolicy, code: i32) -> Option<Se
     let mut spec = case.spec("r1", Workload::Ends(code), 1).await;
     spec.template = Template { restart, ..spec.template };
     let answer = case.runtime.ensure(EPOCH, &spec).await;
-    let refusals = case.runtime.refusals(&spec.template);
     if case.fixture.restart_policies().contains(&restart) {
         ok(answer);
+        let refusals = case.runtime.refusals(&spec.template);
         assert_eq!(refusals, Vec::new(), "what is not refused has no refusals");
         return Some(spec);
     }
-    expect_kind(answer, ErrorKind::Unsupported, "a restart policy that the backend lacks is refused");
-    assert!(refusals.iter().any(|fault| fault.path == "restart"), "it is told before: {refusals:?}");
+    let error = answer.expect_err("a restart policy that the backend lacks is refused");
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{}", error.report());
+    assert!(
+        error.faults().iter().any(|fault| fault.path == "restart"),
+        "it names the field: {}",
+        error.report()
+    );
     assert_eq!(case.set("r1").await, None, "nothing was made");
     None
 }
