@@ -16,6 +16,7 @@
 // The suites are tests: they fail by panicking, with a message that says what was promised.
 #![allow(clippy::unused_async)] // a promise that needs no waiting is a test like the others
 
+pub mod admission;
 pub mod authorizer;
 pub mod exec;
 pub mod key_ring;

@@ -10,6 +10,7 @@
 //!
 //! [`sim`] walks the release machine, or a strategy of an embedder's own, through made-up histories.
 
+mod admission;
 mod authorizer;
 mod clock;
 mod cluster;
@@ -28,6 +29,7 @@ mod surroundings;
 
 pub mod sim;
 
+pub use admission::MemoryAdmission;
 pub use authorizer::MemoryAuthorizer;
 pub use clock::TokioClock;
 pub use cluster::{ClusterSnapshot, Ending, Refusal, Served, SetSnapshot, SimulatedCluster};
@@ -35,7 +37,7 @@ pub use driver::SimulatedDriver;
 pub use exec::SimulatedExec;
 pub use faults::{FaultAction, Faults};
 pub use images::{Image, Images};
-pub use intercept::{Call, Intercepted, Interceptor};
+pub use intercept::{Call, Intercepted, Interceptor, intercept_cluster};
 pub use key_ring::MemoryKeyRing;
 pub use logs::SimulatedLogs;
 pub use mutations::Mutations;

@@ -12,6 +12,7 @@
 //! - Streams are bounded; a reader that is too slow gets [`ErrorKind::Lagged`](crate::ErrorKind::Lagged) once,
 //!   then the stream ends: list again.
 
+mod admission;
 mod authorizer;
 mod driver;
 mod exec;
@@ -34,9 +35,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 
-pub use authorizer::{
-    AccessRequest, Admission, AdmissionRequest, Authorizer, Decision, Permission, Role, Scope,
-};
+pub use admission::{Admission, AdmissionRequest};
+pub use authorizer::{AccessRequest, Authorizer, Decision, Permission, Role, Scope};
 pub use driver::{ClusterPorts, ClusterReport, Driver, OpenCluster, SecretSource, SecretValue};
 pub use exec::{Exec, ExecInput, ExecOptions, ExecOutput, ExecSession, ExecTarget, TerminalSize};
 pub use feed::{FeedSource, follow_feed};

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // a failure of what a test sets up is a failure of the test
 
+#[path = "engine/admission.rs"]
+mod admission;
 #[path = "engine/audit.rs"]
 mod audit;
 #[path = "engine/configuration.rs"]
@@ -13,6 +15,8 @@ mod deletion;
 mod deploy;
 #[path = "engine/embedder.rs"]
 mod embedder;
+#[path = "engine/faults.rs"]
+mod faults;
 #[path = "engine/history.rs"]
 mod history;
 #[path = "engine/ports.rs"]

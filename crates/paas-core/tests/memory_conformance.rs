@@ -7,22 +7,24 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use paas_core::conformance::admission::{AdmissionFixture, Refused, Submission};
 use paas_core::conformance::exec::{Command, ExecFixture};
 use paas_core::conformance::logs::LogsFixture;
 use paas_core::conformance::registry::RegistryFixture;
 use paas_core::conformance::router::{Answer, RouterFixture};
 use paas_core::conformance::runtime::{RuntimeFixture, Workload};
 use paas_core::conformance::surroundings::SurroundingsFixture;
-use paas_core::memory::{Ending, Image, Images, SimulatedCluster};
+use paas_core::memory::{Ending, Image, Images, MemoryAdmission, SimulatedCluster};
 use paas_core::model::{
-    ComponentKind, Port, Probes, ResolvedValue, Resources, RestartPolicy, RevisionId, Security, Template,
-    Termination,
+    AppSpec, ComponentKind, Port, Probes, ResolvedValue, Resources, RestartPolicy, RevisionId, Security,
+    Template, Termination,
 };
 use paas_core::port::{
-    ClusterPorts, Drift, Epoch, Exec, InstanceId, Logs, Registry, Router, RouterCapabilities, RunInput,
-    RunObservation, RunSpec, Runtime, RuntimeCapabilities, SetKey, SetSpec,
+    Admission, ClusterPorts, Drift, Epoch, Exec, InstanceId, Logs, Registry, Router, RouterCapabilities,
+    RunInput, RunObservation, RunSpec, Runtime, RuntimeCapabilities, SetKey, SetSpec,
 };
 use paas_core::{ComponentKey, EnvRef, ErrorKind, TrackKey};
+use serde_json::{Value, json};
 
 /// What the simulated cluster must be able to do.
 const RUNTIME: RuntimeCapabilities = RuntimeCapabilities {
@@ -168,9 +170,15 @@ impl RuntimeFixture for Fixture {
         Some(Arc::new(self.cluster.runtime()))
     }
 
-    async fn objects(&self, track: &TrackKey) -> BTreeSet<String> {
+    async fn objects(&self, track: &TrackKey) -> Option<BTreeSet<String>> {
         let objects = self.cluster.objects(track);
-        objects.keys().filter_map(|object| object.strip_prefix("ConfigMap/")).map(str::to_owned).collect()
+        Some(
+            objects
+                .keys()
+                .filter_map(|object| object.strip_prefix("ConfigMap/"))
+                .map(str::to_owned)
+                .collect(),
+        )
     }
 
     fn patience(&self) -> Duration {
@@ -352,6 +360,89 @@ impl RegistryFixture for Pushed {
         self.0.refuse("far.example.org/image:1", ErrorKind::Unavailable);
         Some("far.example.org/image:1".to_owned())
     }
+}
+
+/// Every rule that there is, and a frozen environment.
+struct Rules(Arc<MemoryAdmission>);
+
+impl Rules {
+    fn new() -> Self {
+        let defaults =
+            Resources { cpu: Some("500m".parse().unwrap()), pids: Some(200), ..Resources::default() };
+        let admission = MemoryAdmission::new()
+            .with_mirror("hub/", "ours/hub/")
+            .with_mirror("ours/", "elsewhere/")
+            .with_image_prefix("ours/")
+            .with_image_prefix("base/")
+            .with_default_resources(defaults)
+            .with_default_env("STAGE", "test")
+            .with_required_limits();
+        admission.freeze("conformance/frozen".parse().unwrap(), "the year ends");
+        Self(Arc::new(admission))
+    }
+}
+
+fn submission(components: &Value) -> Submission {
+    Submission::new(serde_json::from_value(json!({ "components": components })).unwrap())
+}
+
+/// What keeps every rule without being amended.
+fn complete() -> Value {
+    json!({
+        "name": "web", "image": "ours/hub/web:1", "env": { "STAGE": "own" },
+        "resources": { "cpu": "1", "memory": "64Mi", "pids": 10 },
+    })
+}
+
+#[async_trait]
+impl AdmissionFixture for Rules {
+    fn admission(&self) -> Arc<dyn Admission> {
+        self.0.clone()
+    }
+
+    fn admitted(&self) -> Vec<Submission> {
+        let objects = json!({
+            "name": "objects", "kind": "manifests",
+            "manifests": [{ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "one" } }],
+        });
+        vec![submission(&json!([complete()])), submission(&json!([complete(), objects]))]
+    }
+
+    fn amended(&self) -> Vec<(Submission, AppSpec)> {
+        let before = json!([{ "name": "web", "image": "hub/web:1", "resources": { "memory": "64Mi" } }]);
+        let after = json!([{
+            "name": "web", "image": "ours/hub/web:1", "env": { "STAGE": "test" },
+            "resources": { "cpu": "500m", "memory": "64Mi", "pids": 200 },
+        }]);
+        vec![(submission(&before), submission(&after).spec)]
+    }
+
+    fn refused(&self) -> Vec<Refused> {
+        let fault = |path: &str, rule: &str| (path.to_owned(), rule.to_owned());
+        let worker = json!({ "name": "worker", "image": "base:1" });
+        let broken = Refused {
+            submission: submission(&json!([complete(), worker])),
+            faults: vec![
+                fault("components[1].image", "allowed_images"),
+                fault("components[1].resources.memory", "required_limits"),
+            ],
+        };
+        let mut frozen = submission(&json!([complete()]));
+        frozen.at.env = "frozen".parse().unwrap();
+        vec![broken, Refused { submission: frozen, faults: Vec::new() }]
+    }
+
+    async fn break_down(&self) -> bool {
+        self.0.set_unavailable(true);
+        true
+    }
+}
+
+mod admission {
+    use super::Rules;
+    paas_core::admission_conformance!(
+        #[tokio::test] => Rules::new()
+    );
 }
 
 mod runtime {

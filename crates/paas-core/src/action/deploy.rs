@@ -4,6 +4,7 @@
 //! templates are rendered and get their revisions; then one transaction stores release, templates and rollout. Nothing
 //! else has been touched by then.
 
+mod admission;
 pub(crate) mod images;
 pub(crate) mod render;
 pub(crate) mod rollout;
@@ -24,7 +25,7 @@ use crate::model::{
     RevisionId, StrategySpec, Validate,
 };
 use crate::name::{AppEnv, ComponentName};
-use crate::port::{AdmissionRequest, DocumentKey, Permission, Revision, Scope};
+use crate::port::{DocumentKey, Permission, Revision, Scope};
 use crate::tenancy::permissions;
 
 use rollout::Draft;
@@ -221,7 +222,7 @@ impl Action for DeployApp {
 impl DeployApp {
     /// The specification to release, checked by everybody who has a say in it.
     async fn admitted(&self, work: &mut Work<'_>, newest: Option<&Release>) -> Result<AppSpec> {
-        let mut spec = match (&self.deploy.change, newest) {
+        let spec = match (&self.deploy.change, newest) {
             (DeployChange::Spec(spec), _) => spec.clone(),
             (DeployChange::Images(images), Some(newest)) => with_images(&newest.version.spec, images)?,
             (DeployChange::Current, Some(newest)) => newest.version.spec.clone(),
@@ -231,10 +232,7 @@ impl DeployApp {
                     .with_remedy("Deploy a whole specification first."));
             }
         };
-        let request = AdmissionRequest { actor: work.actor().id(), at: &self.at };
-        for admission in work.services().admission() {
-            spec = admission.admit(&request, spec).await?;
-        }
+        let spec = admission::admit(work, &self.at, spec).await?;
         spec.validate("validate the specification")
             .map_err(|error| error.with_context("application", &self.at))?;
         Ok(spec)

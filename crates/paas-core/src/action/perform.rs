@@ -64,7 +64,12 @@ async fn carry_out(
         }
         let mut work = Work::new(services, actor);
         check_expected_revision(services, options, call).await?;
-        call.run(&mut work).await?;
+        if let Err(error) = call.run(&mut work).await {
+            if let Some(reason) = work.refusal().filter(|_| !options.dry_run) {
+                record_denial(services, actor, options, call, reason).await;
+            }
+            return Err(error);
+        }
         if call.effect() == Effect::Read || options.dry_run {
             return Ok(());
         }
@@ -116,19 +121,29 @@ async fn authorize(
         .with_context("actor", actor.id())
         .with_context("object", &scope)
         .with_source(reason.clone());
-    if let Some(suppressed) = services.denials().admit(actor.id(), services.now()) {
-        let entry = Entry {
-            scope,
-            action: call.name(),
-            detail: Value::Null,
-            result: AuditResult::Denied { reason, suppressed },
-            request_id: options.request_id.clone().filter(|id| request::is_valid_id(id)),
-        };
-        if let Err(failure) = services.audit().record(services, actor, entry).await {
-            tracing::warn!(actor = actor.id(), action = call.name(), error = %failure.report(), "denial not recorded");
-        }
-    }
+    record_denial(services, actor, options, call, &reason).await;
     Err(error)
+}
+
+/// Records that an action was refused, within the bound of its actor. Failing at it refuses no less.
+async fn record_denial(
+    services: &Services,
+    actor: &Actor,
+    options: &RequestOptions,
+    call: &dyn Callable,
+    reason: &str,
+) {
+    let Some(suppressed) = services.denials().admit(actor.id(), services.now()) else { return };
+    let entry = Entry {
+        scope: call.scope(),
+        action: call.name(),
+        detail: Value::Null,
+        result: AuditResult::Denied { reason: reason.to_owned(), suppressed },
+        request_id: options.request_id.clone().filter(|id| request::is_valid_id(id)),
+    };
+    if let Err(failure) = services.audit().record(services, actor, entry).await {
+        tracing::warn!(actor = actor.id(), action = call.name(), error = %failure.report(), "denial not recorded");
+    }
 }
 
 async fn check_expected_revision(

@@ -28,6 +28,7 @@ pub struct Work<'a> {
     reads: BTreeMap<DocumentKey, Expect>,
     changes: Changes,
     events: Vec<EventRecord>,
+    refusal: Option<String>,
 }
 
 impl<'a> Work<'a> {
@@ -39,6 +40,7 @@ impl<'a> Work<'a> {
             reads: BTreeMap::new(),
             changes: Changes::new(),
             events: Vec::new(),
+            refusal: None,
         }
     }
 
@@ -212,6 +214,16 @@ impl<'a> Work<'a> {
             cluster: None,
         });
         self.events.last_mut().expect("an event was just added")
+    }
+
+    /// Notes that a rule refuses the action, which then fails: the reason goes to the audit trail.
+    pub fn refuse(&mut self, reason: impl Into<String>) {
+        self.refusal = Some(reason.into());
+    }
+
+    /// Why a rule refuses the action, if one does.
+    pub(super) fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
     }
 
     /// Stores the rollouts and tracks of a view as they are now, with what that means for the releases' records.

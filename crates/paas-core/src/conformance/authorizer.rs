@@ -36,6 +36,7 @@ macro_rules! authorizer_conformance {
             what_nothing_allows_is_denied,
             a_role_has_what_lesser_roles_have_and_no_more,
             a_grant_holds_on_its_scope_and_below,
+            a_grant_on_a_cluster_holds_on_that_cluster_only,
             a_grant_is_one_actors_own,
             a_revoked_grant_allows_nothing,
             a_failure_to_find_out_is_an_error,
@@ -54,9 +55,22 @@ fn at() -> AppEnv {
     app("web")
 }
 
+fn cluster(name: &str) -> Scope {
+    Scope::Cluster { cluster: name.parse().expect("the name is valid") }
+}
+
 /// What nothing allows is denied.
 pub async fn what_nothing_allows_is_denied(fixture: &dyn AuthorizerFixture) {
-    for scope in [Scope::Platform, Scope::Org { org: at().org }, Scope::AppEnv(at())] {
+    let here = at();
+    let scopes = [
+        Scope::Platform,
+        cluster("local"),
+        Scope::Org { org: here.org.clone() },
+        Scope::Env(here.env_ref()),
+        Scope::App(here.app_ref()),
+        Scope::AppEnv(here),
+    ];
+    for scope in scopes {
         for role in ROLES {
             assert!(!may(fixture, "user:nobody", role, &scope).await, "{role:?} on {scope}");
         }
@@ -111,6 +125,35 @@ pub async fn a_grant_holds_on_its_scope_and_below(fixture: &dyn AuthorizerFixtur
             "a grant on {scope} asked for {above}"
         );
     }
+}
+
+/// A grant on a cluster holds on that cluster, not on others nor on what runs there; one on an organisation holds on no cluster.
+pub async fn a_grant_on_a_cluster_holds_on_that_cluster_only(fixture: &dyn AuthorizerFixture) {
+    let here = at();
+    let (east, west) = (cluster("east"), cluster("west"));
+    let elsewhere = [
+        Scope::Platform,
+        Scope::Org { org: here.org.clone() },
+        Scope::Env(here.env_ref()),
+        Scope::App(here.app_ref()),
+        Scope::AppEnv(here.clone()),
+    ];
+    fixture.grant("user:east", Role::Owner, &east).await;
+    for role in ROLES {
+        assert!(may(fixture, "user:east", role, &east).await, "{role:?} on {east}");
+        for other in elsewhere.iter().chain([&west]) {
+            assert!(!may(fixture, "user:east", role, other).await, "a grant on {east} asked for {other}");
+        }
+    }
+    for (index, scope) in elsewhere.iter().enumerate() {
+        let actor = format!("user:holder-{index}");
+        fixture.grant(&actor, Role::Owner, scope).await;
+        let expected = *scope == Scope::Platform;
+        let allowed = may(fixture, &actor, Role::Viewer, &east).await;
+        assert_eq!(allowed, expected, "a grant on {scope} asked for {east}");
+    }
+    fixture.revoke("user:east", Role::Owner, &east).await;
+    assert!(!may(fixture, "user:east", Role::Viewer, &east).await, "a revoked grant allows nothing");
 }
 
 /// A grant is one actor's own.

@@ -2,6 +2,7 @@
 
 mod life;
 mod manifests;
+mod restarts;
 mod runs;
 mod sets;
 mod view;
@@ -15,7 +16,7 @@ use async_trait::async_trait;
 
 use super::{component, eventually, expect_kind, ok, revision};
 use crate::error::ErrorKind;
-use crate::model::Template;
+use crate::model::{RestartPolicy, Template};
 use crate::name::{ClusterName, ComponentKey, TrackKey};
 use crate::port::{
     Epoch, InstanceId, RunInput, RunSpec, Runtime, RuntimeCapabilities, SetKey, SetObservation, SetSpec,
@@ -23,6 +24,7 @@ use crate::port::{
 
 pub use life::*;
 pub use manifests::*;
+pub use restarts::*;
 pub use runs::*;
 pub use sets::*;
 pub use view::*;
@@ -66,9 +68,14 @@ pub trait RuntimeFixture: Send + Sync {
         None
     }
 
+    /// The restart policies that sets may have, checked in beside the backend: a set with another one must be refused.
+    fn restart_policies(&self) -> Vec<RestartPolicy> {
+        vec![RestartPolicy::Always, RestartPolicy::OnFailure, RestartPolicy::Never]
+    }
+
     /// The names of the config maps that exist of a track of manifests; needed if `manifests` is required.
-    async fn objects(&self, track: &TrackKey) -> BTreeSet<String> {
-        unimplemented!("the objects of {track}")
+    async fn objects(&self, _track: &TrackKey) -> Option<BTreeSet<String>> {
+        None
     }
 
     /// The cluster's name.
@@ -105,6 +112,9 @@ macro_rules! runtime_conformance {
             a_removed_set_disappears,
             instances_that_end_are_started_again_with_growing_pauses,
             a_killed_instance_comes_back,
+            with_the_policy_always_every_end_is_followed_by_a_start,
+            with_the_policy_on_failure_only_a_failure_is_followed_by_a_start,
+            with_the_policy_never_no_end_is_followed_by_a_start,
             an_instance_that_never_becomes_ready_does_not_count_as_ready,
             a_missing_image_is_named,
             using_too_much_memory_is_named,

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, ErrorKind};
+use super::outages::is_outage;
+use crate::error::Error;
 use crate::name::{AppEnv, ClusterName, TrackKey};
 
 /// What a condition is about.
@@ -64,8 +65,8 @@ impl Conditions {
         let old = known.get(&subject);
         let same = old.is_some_and(|old| old.reason == reason);
         let since = old.filter(|_| same).map_or(now, |old| old.since);
-        let stale = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout);
-        known.insert(subject, Condition { reason, message: error.report(), since, stale });
+        let message = error.report();
+        known.insert(subject, Condition { reason, message, since, stale: is_outage(error) });
         !same
     }
 

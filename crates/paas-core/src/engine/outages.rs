@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::secrets::REVEAL;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::ClusterName;
 
@@ -27,9 +28,10 @@ pub struct Outage {
 #[derive(Debug, Default)]
 pub struct Outages(Mutex<BTreeMap<ClusterName, Outage>>);
 
-/// Whether an error says that a cluster did not answer, rather than what it answered.
+/// Whether an error says that a cluster did not answer, rather than what it answered. Secrets are the platform's own: that
+/// they cannot be opened says nothing about the cluster whose runtime asked for them.
 pub(super) fn is_outage(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
+    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) && error.operation() != REVEAL
 }
 
 impl Outages {
@@ -85,5 +87,8 @@ mod tests {
         let refused: Result<()> = Err(Error::new(ErrorKind::QuotaExceeded, "make a set"));
         outages.note(&west, &refused, at(16));
         assert_eq!(outages.of(&west, at(60)), None, "a refusal is an answer");
+        let sealed: Result<()> = Err(Error::new(ErrorKind::Unavailable, REVEAL));
+        outages.note(&west, &sealed, at(61));
+        assert_eq!(outages.of(&west, at(90)), None, "the keys are not the cluster's");
     }
 }

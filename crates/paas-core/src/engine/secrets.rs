@@ -10,6 +10,9 @@ use crate::model::SecretRef;
 use crate::name::AppEnv;
 use crate::port::{KeyRing, SecretSource, SecretValue, Store};
 
+/// What fails when a secret cannot be opened.
+pub(super) const REVEAL: &str = "reveal a secret";
+
 /// Opens secrets for runtimes. It needs the store and the key ring only, so that it can be made before the platform
 /// whose clusters it serves.
 #[derive(Debug, Clone)]
@@ -29,7 +32,7 @@ impl SecretResolver {
 impl SecretSource for SecretResolver {
     async fn reveal(&self, at: &AppEnv, secret: &SecretRef) -> Result<SecretValue> {
         let fail = |kind: ErrorKind| {
-            Error::new(kind, "reveal a secret")
+            Error::new(kind, REVEAL)
                 .with_context("application", at)
                 .with_context("secret", &secret.name)
                 .with_context("version", secret.version)

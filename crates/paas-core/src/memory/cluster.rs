@@ -1,6 +1,7 @@
 //! A cluster that exists in memory only.
 
 mod control;
+mod instances;
 mod objects;
 mod runs;
 mod sets;
@@ -22,11 +23,11 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::RevisionId;
+use crate::model::{ResolvedValue, RevisionId};
 use crate::name::{AppEnv, EnvRef, RouteName, TrackKey, VolumeName};
 use crate::port::{
     BoxStream, ClusterPorts, Drift, Epoch, InstanceId, LogLine, LogStream, RouteBinding, RouterEvent,
-    RuntimeEvent, ServiceState, SetKey,
+    RuntimeEvent, SecretSource, ServiceState, SetKey,
 };
 
 pub(super) use runs::{Run, RunOutput, environment};
@@ -113,6 +114,7 @@ pub struct SetSnapshot {
 pub(super) struct Inner {
     images: Images,
     clock: Arc<dyn Clock>,
+    secrets: Mutex<Option<Arc<dyn SecretSource>>>,
     state: Mutex<State>,
     runtime_events: broadcast::Sender<RuntimeEvent>,
     router_events: broadcast::Sender<RouterEvent>,
@@ -163,7 +165,7 @@ struct Effects {
 /// Something that happens by itself after a time. `life` tells whether it still concerns the same life of the thing.
 #[derive(Debug, Clone)]
 enum Tick {
-    Instance { set: SetKey, id: InstanceId, life: u64, what: sets::Stage },
+    Instance { set: SetKey, id: InstanceId, life: u64, what: instances::Stage },
     Run { id: InstanceId, life: u64, what: runs::Stage },
     Service { track: TrackKey, life: u64 },
 }
@@ -201,6 +203,7 @@ impl SimulatedCluster {
         let inner = Inner {
             images,
             clock,
+            secrets: Mutex::default(),
             state: Mutex::new(state),
             runtime_events: broadcast::channel(EVENTS).0,
             router_events: broadcast::channel(EVENTS).0,
@@ -270,6 +273,22 @@ impl Inner {
             let _ = self.router_events.send(event);
         }
         answer
+    }
+
+    /// Asks for the values of secrets as runtimes do, and keeps none of them.
+    pub(super) async fn reveal(
+        &self,
+        at: &AppEnv,
+        values: impl Iterator<Item = &ResolvedValue>,
+    ) -> Result<()> {
+        let source = self.secrets.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(source) = source else { return Ok(()) };
+        for value in values {
+            if let ResolvedValue::Secret(secret) = value {
+                source.reveal(at, secret).await?;
+            }
+        }
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::cluster::Inner;
 use crate::error::Result;
+use crate::model::{ResolvedValue, Template};
 use crate::name::TrackKey;
 use crate::port::{
     BoxStream, Epoch, InstanceId, RunObservation, RunSpec, Runtime, RuntimeCapabilities, RuntimeEvent,
@@ -33,6 +34,9 @@ impl Runtime for SimulatedRuntime {
     }
 
     async fn ensure(&self, epoch: Epoch, spec: &SetSpec) -> Result<()> {
+        if !self.0.with(|state| state.has_set(&spec.key)) {
+            self.0.reveal(&spec.key.track.component.at, values(&spec.template)).await?;
+        }
         self.0.with(|state| state.ensure(epoch, spec))
     }
 
@@ -57,6 +61,8 @@ impl Runtime for SimulatedRuntime {
     }
 
     async fn start_run(&self, epoch: Epoch, spec: &RunSpec) -> Result<()> {
+        let values = values(&spec.template).chain(spec.env.values());
+        self.0.reveal(&spec.track.component.at, values).await?;
         self.0.with(|state| state.start_run(epoch, spec))
     }
 
@@ -71,4 +77,9 @@ impl Runtime for SimulatedRuntime {
     async fn watch(&self) -> Result<BoxStream<RuntimeEvent>> {
         Ok(self.0.watch_runtime())
     }
+}
+
+/// What instances of a template are given.
+fn values(template: &Template) -> impl Iterator<Item = &ResolvedValue> {
+    template.env.values().chain(template.files.iter().map(|file| &file.content))
 }

@@ -1,7 +1,7 @@
 //! A simulated cluster that walks the release machine through made-up histories, and checks every invariant after every
 //! action.
 //!
-//! A history is a sequence of deploys of good and bad versions, scalings, aborts, rollbacks, pauses, stops, deletions,
+//! A history is a sequence of deploys of good and bad versions, restarts, scalings, aborts, rollbacks, pauses, stops, deletions,
 //! deaths of instances, refused quotas, slow routers, old views, lost writes, and deaths of the controller between any two
 //! of its writes. At its end nothing goes wrong any more, and everything has to come to rest. Histories are made from one
 //! seed; a violation is answered with that seed and the shortest history that still shows it.

@@ -1,4 +1,4 @@
-//! Who may do what, and what may be stored.
+//! Who may do what.
 
 use std::fmt;
 
@@ -7,7 +7,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::model::AppSpec;
 use crate::name::{AppEnv, AppRef, ClusterName, EnvRef, OrgName};
 
 /// What an action needs: a noun and a verb, such as `app.deploy`.
@@ -22,6 +21,9 @@ impl fmt::Display for Permission {
 }
 
 /// What an action or a role is about. A wider scope contains the narrower ones.
+///
+/// A cluster contains nothing but itself and its machines: what runs on it belongs to the environments that target it, which
+/// belong to organisations.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -119,25 +121,4 @@ pub enum Decision {
 pub trait Authorizer: fmt::Debug + Send + Sync + 'static {
     /// Decides one request.
     async fn authorize(&self, request: &AccessRequest<'_>) -> Result<Decision>;
-}
-
-/// A specification about to be stored.
-#[derive(Debug)]
-pub struct AdmissionRequest<'a> {
-    /// Who stores it.
-    pub actor: &'a str,
-    /// Where.
-    pub at: &'a AppEnv,
-}
-
-/// Checks or amends a specification before it is stored.
-///
-/// # Contract
-/// - A refusal is [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) with faults that name path and rule, or
-///   [`ErrorKind::Denied`](crate::ErrorKind::Denied).
-/// - Amending is idempotent: admitting what was admitted changes nothing.
-#[async_trait]
-pub trait Admission: fmt::Debug + Send + Sync + 'static {
-    /// Admits `spec`, perhaps amended, or refuses it.
-    async fn admit(&self, request: &AdmissionRequest<'_>, spec: AppSpec) -> Result<AppSpec>;
 }

@@ -1,5 +1,6 @@
+use jiff::SignedDuration;
 use paas_core::action::{Deploy, DeployChange, EnvChange, RequestOptions};
-use paas_core::engine::AppState;
+use paas_core::engine::{AppState, RolloutRecord};
 use paas_core::model::{OnRunning, ReleaseNumber, ReleaseState};
 use paas_core::port::ListOptions;
 use paas_core::port::Store as _;
@@ -146,6 +147,46 @@ async fn a_release_under_way_refuses_another_one_by_default() {
     let error = lab.session.deploy(&at(), Deploy::spec(spec())).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(error.report().contains("abort it"), "{}", error.report());
+}
+
+#[tokio::test]
+async fn what_is_committed_and_clears_up_is_current_and_the_release_that_waits_for_it_is_the_one_under_way() {
+    let mut lab = Lab::ready().await;
+    policy(&lab, OnRunning::Reject).await;
+    lab.release(spec()).await;
+    lab.session.deploy(&at(), Deploy::image(web(), "shop/web:2")).await.unwrap();
+    while lab.current().await != Some(2) {
+        assert!(lab.step().await, "the release does not come to its commit");
+    }
+    // Its old instances still go: it is current, and nothing more is to be said of it.
+    assert!(is_active(&lab, 2).await, "it still clears up");
+    let status = lab.session.status(&at()).await.unwrap();
+    assert_eq!(status.rollout, None);
+    assert_eq!(status.current.as_ref().map(|release| release.number), Some(ReleaseNumber(2)));
+    assert_ne!(status.state, AppState::Releasing);
+
+    lab.clock.advance(SignedDuration::from_mins(5));
+    let waiting = lab.session.deploy(&at(), Deploy::image(web(), "shop/web:3")).await.unwrap();
+    assert!(waiting.queued);
+    assert!(is_active(&lab, 2).await, "the one before still clears up");
+    let status = lab.session.status(&at()).await.unwrap();
+    assert_eq!(status.state, AppState::Releasing);
+    assert_eq!(status.current.as_ref().map(|release| release.number), Some(ReleaseNumber(2)));
+    let rollout = status.rollout.unwrap();
+    assert_eq!((rollout.release, rollout.state.as_str()), (ReleaseNumber(3), "running"));
+    assert_eq!(rollout.from, Some(ReleaseNumber(2)));
+    assert_eq!(rollout.queue, [], "it does not wait for itself");
+    let release = lab.session.release(&at(), ReleaseNumber(3)).await.unwrap();
+    assert_eq!(rollout.started_at, release.created_at);
+    lab.settle().await;
+    assert_eq!(lab.current().await, Some(3));
+}
+
+/// Whether a release is the one that the tracks carry out, or clear up after.
+async fn is_active(lab: &Lab, number: u64) -> bool {
+    let key = RolloutRecord::key_of(&at());
+    let record = lab.services().collections().get::<RolloutRecord>(&key).await.unwrap();
+    record.and_then(|it| it.value.coordinator.active).is_some_and(|it| it.release == ReleaseNumber(number))
 }
 
 #[tokio::test]

@@ -1,11 +1,18 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use paas_core::action::{Deploy, PageOptions, RequestOptions, RollbackTarget, SetSecret};
+use paas_core::Actor;
+use paas_core::action::{
+    AddCluster, ClusterChange, Deploy, NewCluster, PageOptions, RequestOptions, RollbackTarget, SetSecret,
+};
+use paas_core::memory::{Images, SimulatedCluster, SimulatedDriver};
 use paas_core::model::Keep;
-use paas_core::port::{Scope, SecretValue};
+use paas_core::port::{Role, Scope, SecretValue};
 use serde_json::json;
 
-use crate::support::{Lab, at, one};
+use crate::support::{Lab, at, name, one};
 
 const CANARY: &str = "c4nary/+?&=%~ value";
 
@@ -37,9 +44,66 @@ fn assert_clean(what: &str, text: &str) {
     }
 }
 
+/// Adds and changes a cluster whose credentials are the secret, and fails to add another.
+async fn add_a_cluster(lab: &Lab) {
+    let new = |cluster: &str, address: &str| NewCluster {
+        name: name(cluster),
+        kind: "simulated".to_owned(),
+        region: None,
+        labels: BTreeMap::new(),
+        config: json!({ "address": address }),
+    };
+    let password = || Some(SecretValue::new(CANARY));
+    let add = AddCluster { new: new("east", "east.example"), credentials: password(), unreachable: false };
+    assert_clean("the action", &format!("{add:?}"));
+    let options = RequestOptions { request_id: Some("add-it".to_owned()), ..RequestOptions::default() };
+    let added = lab.session.perform_with(add, options).await.unwrap();
+    let change = ClusterChange { region: Some("east".to_owned()), ..ClusterChange::default() };
+    let changed = lab.session.update_cluster(&name("east"), change, password()).await.unwrap();
+    let shown = lab.session.get_cluster(&name("east")).await.unwrap();
+    assert_clean("a cluster", &format!("{added:?}{changed:?}{shown:?}{}", json!([added, changed, shown])));
+    let error = lab.session.add_cluster(new("west", "nowhere"), password()).await.unwrap_err();
+    assert_clean("an error", &format!("{error:?}{}", error.report()));
+}
+
+/// Somebody with a role on each kind of scope sets a secret, if they may, and reads all that there is to read.
+async fn act_at_every_scope(lab: &Lab) {
+    let scopes = [
+        (Scope::Platform, Role::PlatformAdmin, true),
+        (Scope::Cluster { cluster: name("east") }, Role::Owner, false),
+        (Scope::Org { org: at().org }, Role::Owner, true),
+        (Scope::Env(at().env_ref()), Role::Owner, true),
+        (Scope::App(at().app_ref()), Role::Owner, true),
+        (Scope::AppEnv(at()), Role::Owner, true),
+    ];
+    for (index, (scope, role, may)) in scopes.into_iter().enumerate() {
+        let actor = Actor::user(&format!("actor-{index}"));
+        lab.session.grant(&actor, role, scope.clone()).await.unwrap();
+        let session = lab.platform.session(actor);
+        let secret = format!("TOKEN_{index}");
+        let set = session.set_secret(&at(), &secret, SecretValue::new(CANARY)).await;
+        assert_eq!(set.is_ok(), may, "{scope}: {set:?}");
+        assert_clean("an answer", &format!("{set:?}"));
+        let audit = session.audit(scope.clone(), PageOptions::default()).await.unwrap();
+        assert!(!audit.items.is_empty(), "{scope} has a trail");
+        let events = session.events(scope.clone(), PageOptions::default()).await.unwrap();
+        let grants = session.list_grants(scope.clone(), PageOptions::default()).await.unwrap();
+        for (what, text) in [
+            ("the audit trail", format!("{audit:?}{}", json!(audit))),
+            ("events", format!("{events:?}{}", json!(events))),
+            ("roles", format!("{grants:?}{}", json!(grants))),
+        ] {
+            assert_clean(&format!("{what} of {scope}"), &text);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_secret_is_nowhere_but_where_the_application_reads_it() {
-    let mut lab = Lab::ready().await;
+    let driver = SimulatedDriver::new();
+    driver.add("east.example", CANARY, SimulatedCluster::new(Images::any()).ports());
+    let mut lab = Lab::with(|builder| builder.driver(Arc::new(driver))).await;
+    lab.populate().await;
     let set = SetSecret { at: at(), name: "TOKEN".to_owned(), value: SecretValue::new(CANARY) };
     assert_clean("the action", &format!("{set:?}"));
     let options = RequestOptions { request_id: Some("set-it".to_owned()), ..RequestOptions::default() };
@@ -58,10 +122,7 @@ async fn a_secret_is_nowhere_but_where_the_application_reads_it() {
 
     // What people are answered.
     let page = PageOptions::default;
-    let scope = Scope::AppEnv(at());
     let config = lab.session.get_config(&at(), None).await.unwrap();
-    let audit = lab.session.audit(Scope::Org { org: at().org }, page()).await.unwrap();
-    let events = lab.session.events(scope, page()).await.unwrap();
     let status = lab.session.status(&at()).await.unwrap();
     let releases = lab.session.releases(&at(), page()).await.unwrap();
     let preview = lab.session.preview_delete(&at()).await.unwrap();
@@ -71,14 +132,15 @@ async fn a_secret_is_nowhere_but_where_the_application_reads_it() {
     }
     for (what, text) in [
         ("the configuration", format!("{config:?}{}", json!(config))),
-        ("the audit trail", format!("{audit:?}{}", json!(audit))),
-        ("events", format!("{events:?}{}", json!(events))),
         ("the status", format!("{status:?}{}", json!(status))),
         ("the history", format!("{releases:?}{}", json!(releases))),
         ("the preview of a deletion", format!("{preview:?}{}", json!(preview))),
     ] {
         assert_clean(what, &text);
     }
+
+    add_a_cluster(&lab).await;
+    act_at_every_scope(&lab).await;
 
     // Errors on the way.
     lab.session.revoke_secret(&at(), "TOKEN", 1).await.unwrap();

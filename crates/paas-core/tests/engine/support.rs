@@ -156,20 +156,24 @@ impl Lab {
     /// Lets everything happen that can, without time passing.
     pub(crate) async fn settle(&mut self) {
         for _ in 0..500 {
-            let mut changed = self.step_tracks().await;
-            match advance(self.platform.services(), &at(), None).await.unwrap() {
-                Advanced::Changed => changed = true,
-                Advanced::Removable => {
-                    remove_documents(self.platform.services(), &at(), None).await.unwrap();
-                    changed = true;
-                }
-                Advanced::Unchanged | Advanced::Gone => {}
-            }
-            if !changed {
+            if !self.step().await {
                 return;
             }
         }
         panic!("the tracks did not come to rest");
+    }
+
+    /// Lets everything happen that can, once; returns whether anything did.
+    pub(crate) async fn step(&mut self) -> bool {
+        let changed = self.step_tracks().await;
+        match advance(self.platform.services(), &at(), None).await.unwrap() {
+            Advanced::Changed => true,
+            Advanced::Removable => {
+                remove_documents(self.platform.services(), &at(), None).await.unwrap();
+                true
+            }
+            Advanced::Unchanged | Advanced::Gone => changed,
+        }
     }
 
     async fn step_tracks(&mut self) -> bool {

@@ -1,7 +1,9 @@
-use paas_core::action::{Deploy, NewOrg, PageOptions};
-use paas_core::port::{Permission, Role, Scope};
+use paas_core::action::{Deploy, NewApp, NewOrg, PageOptions};
+use paas_core::memory::{Images, SimulatedCluster};
+use paas_core::port::{LogOptions, Permission, Role, Scope};
 use paas_core::tenancy::permissions;
-use paas_core::{Actor, ErrorKind, Session};
+use paas_core::{Actor, ClusterName, ErrorKind, Session};
+use serde_json::json;
 
 use crate::support::{Lab, at, name, spec, web};
 
@@ -61,6 +63,60 @@ async fn a_role_counts_inside_its_scope_only() {
     assert_eq!(page.items.len(), 1);
     lab.session.revoke_grant(&Actor::user("dev"), Scope::Env(at().env_ref())).await.unwrap();
     denied(developer.scale(&at(), &web(), 4).await);
+}
+
+#[tokio::test]
+async fn a_role_on_a_cluster_is_about_that_cluster_and_not_about_what_runs_there() {
+    let other = SimulatedCluster::new(Images::any());
+    let mut lab = Lab::with(|builder| builder.cluster(name("other"), other.ports())).await;
+    let env = serde_json::from_value(json!({ "name": "prod", "targets": [{ "cluster": "local" }] })).unwrap();
+    lab.session.create_org(NewOrg::new(at().org)).await.unwrap();
+    lab.session.create_env(&at().org, env).await.unwrap();
+    lab.session.create_app(&at().org, NewApp::new(at().app)).await.unwrap();
+    lab.release(spec()).await;
+    let local = ClusterName::local();
+    let on = |cluster: &ClusterName| Scope::Cluster { cluster: cluster.clone() };
+    let viewer = member(&lab, "viewer", Role::Viewer, on(&local)).await;
+    let owner = member(&lab, "owner", Role::Owner, on(&local)).await;
+    for session in [&viewer, &owner] {
+        assert_eq!(session.get_cluster(&local).await.unwrap().value.name, local);
+        assert!(!session.nodes(&local).await.unwrap().is_empty());
+        session.events(on(&local), PageOptions::default()).await.unwrap();
+        session.audit(on(&local), PageOptions::default()).await.unwrap();
+        let seen = session.list_clusters(PageOptions::default()).await.unwrap();
+        let names: Vec<&ClusterName> = seen.items.iter().map(|cluster| &cluster.value.name).collect();
+        assert_eq!(names, [&local], "the other cluster is not seen");
+        // Another cluster.
+        denied(session.get_cluster(&name("other")).await);
+        denied(session.nodes(&name("other")).await);
+        // What only administrators of the platform may.
+        denied(session.cordon(&local, "node-0", true).await);
+        denied(session.remove_cluster(&local).await);
+        // What runs on it, and whom that belongs to.
+        denied(session.status(&at()).await);
+        denied(session.scale(&at(), &web(), 1).await);
+        denied(session.get_env(&at().env_ref()).await);
+        denied(session.get_org(&at().org).await);
+        denied(session.logs(&at(), &web(), LogOptions::default()).await.map(drop));
+        denied(session.audit(Scope::Platform, PageOptions::default()).await);
+        denied(session.audit(org(), PageOptions::default()).await);
+        let page = session.list_status(&at().env_ref(), PageOptions::default()).await.unwrap();
+        assert_eq!(page.items, []);
+    }
+    // Roles on it are given by its owners, up to their own.
+    let guest = Actor::user("guest");
+    denied(viewer.grant(&guest, Role::Viewer, on(&local)).await);
+    owner.grant(&guest, Role::Viewer, on(&local)).await.unwrap();
+    denied(owner.grant(&guest, Role::Viewer, on(&name("other"))).await);
+    denied(owner.grant(&guest, Role::Viewer, Scope::Env(at().env_ref())).await);
+    lab.platform.session(guest.clone()).get_cluster(&local).await.unwrap();
+    owner.revoke_grant(&guest, on(&local)).await.unwrap();
+    denied(lab.platform.session(guest).get_cluster(&local).await);
+    // A role of an organisation's is none on the clusters that its environments target.
+    let member = member(&lab, "member", Role::Owner, org()).await;
+    denied(member.get_cluster(&local).await);
+    let missing = lab.session.grant(&Actor::user("x"), Role::Viewer, on(&name("nowhere"))).await;
+    assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test]

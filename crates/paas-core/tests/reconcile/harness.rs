@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use paas_core::action::{Deploy, NewApp, NewEnv, NewOrg};
-use paas_core::engine::{OnHeld, Outcome, Platform, Session, Settings};
+use paas_core::engine::{OnHeld, Outcome, Platform, SecretResolver, Session, Settings};
 use paas_core::memory::{
     Image, Images, Intercepted, Interceptor, MemoryKeyRing, MemoryStore, SimulatedCluster, TokioClock,
+    intercept_cluster,
 };
 use paas_core::model::AppSpec;
-use paas_core::port::{ClusterPorts, InstancePhase, ListOptions, Router, Runtime, Store, TrackObservation};
+use paas_core::port::{InstancePhase, KeyRing, ListOptions, Runtime as _, Store, TrackObservation};
 use paas_core::tenancy::Actor;
 use paas_core::{AppEnv, ClusterName, ComponentName, CountingIds, TrackKey};
 use serde_json::{Value, json};
@@ -53,7 +54,7 @@ impl World {
         }
     }
 
-    /// A platform whose calls to the store, runtime and router pass the interceptors.
+    /// A platform whose calls to the store, the key ring and the cluster pass the interceptors.
     pub async fn platform(&self, interceptors: &[Arc<dyn Interceptor>]) -> Platform {
         self.platform_with(interceptors, OnHeld::TakeOver).await
     }
@@ -67,17 +68,18 @@ impl World {
         interceptors: &[Arc<dyn Interceptor>],
         on_held: OnHeld,
     ) -> paas_core::Result<Platform> {
-        let ports = self.cluster.ports();
-        let runtime: Arc<dyn Runtime> = Arc::new(Intercepted::new(ports.runtime, interceptors.to_vec()));
-        let router: Arc<dyn Router> = Arc::new(Intercepted::new(ports.router, interceptors.to_vec()));
+        let ports = intercept_cluster(self.cluster.ports(), interceptors);
         let store: Arc<dyn Store> = Arc::new(Intercepted::new(self.store.clone(), interceptors.to_vec()));
+        let keys: Arc<dyn KeyRing> = self.key_ring.clone();
+        let keys: Arc<dyn KeyRing> = Arc::new(Intercepted::new(keys, interceptors.to_vec()));
+        self.cluster.set_secrets(Arc::new(SecretResolver::new(self.store.clone(), keys.clone())));
         let mut settings = Settings::default();
         settings.lease.on_held = on_held;
         Platform::builder()
             .store(store)
-            .cluster(ClusterName::local(), ClusterPorts { runtime, router, ..ports })
+            .cluster(ClusterName::local(), ports)
             .registry(Arc::new(self.images.clone()))
-            .key_ring(self.key_ring.clone())
+            .key_ring(keys)
             .clock(self.clock.clone())
             .ids(self.ids.clone())
             .settings(settings)

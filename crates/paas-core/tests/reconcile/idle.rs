@@ -9,8 +9,11 @@ use tokio::time::sleep;
 
 use crate::harness::*;
 
+/// What is not the lease's renewal, nor a look at a space, which only writes where somebody else has.
 fn without_lease(calls: Vec<Call>) -> Vec<Call> {
-    calls.into_iter().filter(|call| call.object != "put lease all").collect()
+    let expected =
+        |call: &Call| call.object == "put lease all" || (call.port, call.operation) == ("spaces", "ensure");
+    calls.into_iter().filter(|call| !expected(call)).collect()
 }
 
 #[tokio::test(start_paused = true)]

@@ -304,7 +304,11 @@ impl RuntimeFixture for Fixture {
         RUNTIME
     }
 
-    async fn objects(&self, track: &TrackKey) -> BTreeSet<String> {
+    fn restart_policies(&self) -> Vec<RestartPolicy> {
+        vec![RestartPolicy::Always]
+    }
+
+    async fn objects(&self, track: &TrackKey) -> Option<BTreeSet<String>> {
         let api: Api<ConfigMap> = Api::all(self.cluster.client().clone());
         let (domain, installation) = (DOMAIN, &self.installation);
         let app = &track.component.at.app;
@@ -312,7 +316,7 @@ impl RuntimeFixture for Fixture {
             format!("{domain}/installation={installation},{domain}/role=manifest,{domain}/app={app}");
         let found =
             api.list(&ListParams::default().labels(&labels)).await.expect("the cluster lists config maps");
-        found.items.into_iter().filter_map(|it| it.metadata.name).collect()
+        Some(found.items.into_iter().filter_map(|it| it.metadata.name).collect())
     }
 
     async fn template(&self, component: &ComponentKey, workload: Workload) -> Template {

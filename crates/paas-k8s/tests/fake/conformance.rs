@@ -12,7 +12,7 @@ use paas_core::conformance::router::{Answer, RouterFixture};
 use paas_core::conformance::runtime::{RuntimeFixture, Workload};
 use paas_core::conformance::surroundings::SurroundingsFixture;
 use paas_core::memory::{Ending, Image};
-use paas_core::model::{Port, RevisionId, Template, Termination};
+use paas_core::model::{Port, RestartPolicy, RevisionId, Template, Termination};
 use paas_core::port::{
     ClusterPorts, Epoch, Exec, InstanceId, Logs, Router, RouterCapabilities, RunInput, RunObservation,
     RunSpec, Runtime, RuntimeCapabilities,
@@ -33,6 +33,10 @@ impl RuntimeFixture for Fixture {
 
     fn required(&self) -> RuntimeCapabilities {
         RUNTIME
+    }
+
+    fn restart_policies(&self) -> Vec<RestartPolicy> {
+        vec![RestartPolicy::Always]
     }
 
     async fn template(&self, component: &ComponentKey, workload: Workload) -> Template {
@@ -70,11 +74,11 @@ impl RuntimeFixture for Fixture {
         Some(Arc::new(open(&self.fake, options()).await))
     }
 
-    async fn objects(&self, track: &TrackKey) -> BTreeSet<String> {
+    async fn objects(&self, track: &TrackKey) -> Option<BTreeSet<String>> {
         let api: Api<ConfigMap> = Api::all(self.fake.client());
         let labels = format!("{DOMAIN}/role=manifest,{DOMAIN}/app={}", track.component.at.app);
         let found = api.list(&ListParams::default().labels(&labels)).await.unwrap();
-        found.items.into_iter().filter_map(|it| it.metadata.name).collect()
+        Some(found.items.into_iter().filter_map(|it| it.metadata.name).collect())
     }
 
     fn patience(&self) -> Duration {

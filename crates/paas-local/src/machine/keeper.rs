@@ -271,7 +271,7 @@ impl Keeper {
             member.previous = container_id(&self.id, number).ok();
             member.seen.last_exit = Some(status);
             if self.stays_ended(exit) {
-                member.enter(InstancePhase::Exited, None);
+                member.enter(InstancePhase::Exited, (!exit.is_success()).then(|| told.clone()));
             } else {
                 member.enter(InstancePhase::BackOff, Some(told.clone()));
             }

@@ -40,6 +40,7 @@ async fn until_objects(case: &Case<'_>, expected: &[&str]) {
     let expected = names(expected);
     eventually("the objects", case.fixture.patience(), async || {
         let seen = case.fixture.objects(&case.track).await;
+        let seen = seen.expect("a fixture whose backend has manifests names their objects");
         if seen == expected { Ok(()) } else { Err(seen) }
     })
     .await;

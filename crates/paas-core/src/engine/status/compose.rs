@@ -65,6 +65,8 @@ struct Documents {
     place: AppEnvRecord,
     current: Option<Release>,
     newest: Option<Release>,
+    /// The release whose rollout is told of.
+    told: Option<Release>,
     rollouts: Coordinator,
     scales: BTreeMap<ComponentName, ScaleRecord>,
     tracks: BTreeMap<TrackKey, TrackState>,
@@ -87,6 +89,12 @@ impl Documents {
         let rollouts = rollouts.map(|it| it.value.coordinator).unwrap_or_default();
         let shown = rollouts.active.as_ref().or(rollouts.last.as_ref());
         let newest = release(shown.map(|rollout| rollout.release)).await?;
+        let told = match told(&rollouts).map(|rollout| rollout.release) {
+            Some(number) if newest.as_ref().is_none_or(|newest| newest.number != number) => {
+                release(Some(number)).await?
+            }
+            _ => newest.clone(),
+        };
         let scales = collections.children::<ScaleRecord>(at.to_string()).await?;
         let tracks = collections.children::<TrackRecord>(at.to_string()).await?;
         let routes = collections.get::<RoutesRecord>(&RoutesRecord::key_of(&at)).await?;
@@ -95,6 +103,7 @@ impl Documents {
             env,
             current,
             newest,
+            told,
             rollouts,
             scales: scales.into_iter().map(|it| (it.value.component.component.clone(), it.value)).collect(),
             tracks: tracks.into_iter().map(|it| (it.value.state.track.clone(), it.value.state)).collect(),
@@ -223,10 +232,7 @@ impl Documents {
     }
 
     fn rollout_status(&self) -> Option<RolloutStatus> {
-        let active = self.rollouts.active.as_ref();
-        // What is committed only clears up, and the next one begins when it has.
-        let next = self.rollouts.queue.first().filter(|_| active.is_some_and(|active| active.committed));
-        let rollout = next.or(active).or(self.rollouts.last.as_ref())?;
+        let rollout = told(&self.rollouts)?;
         let (state, reason) = match &rollout.phase {
             RolloutPhase::Queued | RolloutPhase::Running | RolloutPhase::Superseding => ("running", None),
             RolloutPhase::RollingBack(reason) => ("aborting", Some(reason)),
@@ -237,7 +243,7 @@ impl Documents {
         if rollout.committed && state == "running" {
             return None;
         }
-        let release = self.newest.as_ref()?;
+        let release = self.told.as_ref()?;
         // An attempt that was aborted before the current release was made is history.
         if state == "aborted" && self.place.current.is_some_and(|current| current > rollout.release) {
             return None;
@@ -246,6 +252,7 @@ impl Documents {
             ReleaseState::Aborted { reason, .. } => Some(reason.clone()),
             _ => reason.map(ToString::to_string),
         };
+        let queue = self.rollouts.queue.iter().map(|queued| queued.release);
         Some(RolloutStatus {
             release: rollout.release,
             from: self.place.current,
@@ -255,7 +262,7 @@ impl Documents {
             attempt: rollout.attempt,
             actor: rollout.actor.clone(),
             started_at: release.created_at,
-            queue: self.rollouts.queue.iter().map(|queued| queued.release).collect(),
+            queue: queue.filter(|release| *release != rollout.release).collect(),
         })
     }
 
@@ -406,6 +413,13 @@ impl Documents {
         }
         AppState::Running
     }
+}
+
+/// The rollout that a status tells of. What is committed only clears up, and the next one begins when it has.
+fn told(rollouts: &Coordinator) -> Option<&Rollout> {
+    let active = rollouts.active.as_ref();
+    let next = rollouts.queue.first().filter(|_| active.is_some_and(|active| active.committed));
+    next.or(active).or(rollouts.last.as_ref())
 }
 
 /// What a release waits for that instances of its version are not well.

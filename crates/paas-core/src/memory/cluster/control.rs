@@ -1,10 +1,11 @@
 //! What a test makes happen to a simulated cluster.
 
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::{ClusterSnapshot, Ending, SimulatedCluster};
 use crate::name::EnvRef;
-use crate::port::{Drift, InstanceId, LogStream, SetKey};
+use crate::port::{Drift, InstanceId, LogStream, SecretSource, SetKey};
 
 impl SimulatedCluster {
     /// Allows so many instances in all; what goes beyond is refused and named on the set. `None` ends the bound.
@@ -18,6 +19,12 @@ impl SimulatedCluster {
     /// Lets every change of traffic take so long to be in force.
     pub fn set_router_lag(&self, lag: Duration) {
         self.inner.with(|state| state.router_lag = lag);
+    }
+
+    /// Lets its runtime ask here for the values of secrets when it makes sets and starts runs, as real ones do: what cannot be
+    /// revealed is not made. Without it none are asked for.
+    pub fn set_secrets(&self, secrets: Arc<dyn SecretSource>) {
+        *self.inner.secrets.lock().unwrap_or_else(PoisonError::into_inner) = Some(secrets);
     }
 
     /// Adds a node and returns its number. A new cluster has the node 0.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Ending, State, Tick, sets::exit_status};
+use super::{Ending, State, Tick, instances::exit_status};
 use crate::error::Result;
 use crate::memory::exec::Program;
 use crate::model::ResolvedValue;

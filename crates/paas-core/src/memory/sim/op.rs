@@ -13,6 +13,12 @@ pub(super) enum Op {
         supersede: bool,
         lockstep: bool,
     },
+    /// A release of what is current, with new instances.
+    Restart {
+        strategy: u32,
+        supersede: bool,
+        lockstep: bool,
+    },
     /// A rollback to one of the releases so far.
     Rollback {
         back: u32,
@@ -150,7 +156,8 @@ pub(super) fn history(rng: &mut Rng, length: usize) -> Vec<Op> {
             28 => Op::RouterLag(*rng.pick(&[0, 5, 2_000, 30_000])),
             29 => Op::Verdict(rng.below(4)),
             30 => Op::Takeover,
-            31..=50 => Op::Advance(*rng.pick(&[1, 20, 100, 1_000, 5_000, 31_000, 61_000, 300_000, 601_000])),
+            31 => Op::Restart { strategy: rng.below(64), supersede: rng.one_in(3), lockstep: rng.one_in(6) },
+            32..=50 => Op::Advance(*rng.pick(&[1, 20, 100, 1_000, 5_000, 31_000, 61_000, 300_000, 601_000])),
             _ => {
                 // A controller rarely acts just once: bursts bring a rollout through its phases.
                 for _ in 0..rng.below(4) {

@@ -1,6 +1,8 @@
 //! The release machine in simulation, and machines that ought to be caught.
 
+mod found;
 mod mutants;
+mod sequences;
 
 use super::*;
 
@@ -25,15 +27,4 @@ fn the_same_seed_is_the_same_run() {
     let (first, second) = (run(), run());
     assert_eq!(first.coverage, second.coverage);
     assert_eq!(first.median_actions, second.median_actions);
-}
-
-/// Seeds whose histories once violated an invariant, and by what.
-const FOUND: [(u64, &str); 1] = [(5_030_691, "a held rollback left its target due to be deleted")];
-
-#[test]
-fn what_was_found_once_stays_mended() {
-    for (seed, fault) in FOUND {
-        let report = Simulation::new(seed).with_histories(1).run();
-        assert!(report.failure.is_none(), "{fault}: {report}");
-    }
 }
