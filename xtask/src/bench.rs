@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::cluster::TestClusters;
-use crate::prerequisite::{self, Need};
+use crate::prerequisite::{self, Task};
 use crate::sample;
 use crate::workspace::{Workspace, cargo, succeed};
 
@@ -51,7 +51,7 @@ fn clusters(workspace: &Workspace) -> Result<()> {
 
 /// Builds the binary and a program that measures it, and runs them.
 fn measure(workspace: &Workspace, program: &str) -> Result<()> {
-    prerequisite::ensure(&[Need::StaticLibc])?;
+    prerequisite::ensure(Task::Bench)?;
     let sample = sample::build(workspace)?;
     let mut build = cargo();
     build.current_dir(&workspace.root);

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::prerequisite;
+use crate::prerequisite::{self, Task};
 use crate::workspace::{Workspace, shown, succeed};
 
 /// The Go module, relative to the root.
@@ -34,7 +34,7 @@ pub struct Options {
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let verb = options.arguments.first().and_then(|verb| verb.to_str()).unwrap_or_default();
     if matches!(verb, "up" | "down" | "test") {
-        prerequisite::ensure(&prerequisite::CLUSTER)?;
+        prerequisite::ensure(Task::Cluster)?;
     }
     let kit = build(workspace)?;
     let mut command = Command::new(kit.join("bin").join("cluster"));
@@ -66,8 +66,7 @@ impl TestClusters {
         if prerequisite::has_kubeconfig() {
             return Ok(Self { program: PathBuf::new(), ours: Vec::new() });
         }
-        let needs = [&prerequisite::CLUSTER[..], &prerequisite::CLUSTER_IMAGES].concat();
-        prerequisite::ensure(&needs)?;
+        prerequisite::ensure(Task::ClusterOfTests)?;
         let mut clusters = Self { program: build(workspace)?.join("bin").join("cluster"), ours: Vec::new() };
         for name in Self::NAMES {
             let mut status = clusters.command("status", name);
@@ -102,7 +101,7 @@ fn build(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.cache.join("cluster");
     let kit = folder.join(fingerprint(workspace)?);
     if !kit.is_dir() {
-        prerequisite::ensure(&prerequisite::CLUSTER_BUILD)?;
+        prerequisite::ensure(Task::ClusterBuild)?;
         eprintln!("building the cluster once, into {}", kit.display());
         let go = prerequisite::go().context("go is missing")?;
         let mut command = Command::new(&go);

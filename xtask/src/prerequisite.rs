@@ -1,15 +1,16 @@
 //! What tasks need of the machine: looked for first, installed where that is possible, else named with the reason and
 //! the command that installs it.
 
-use std::env;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod find;
+mod task;
 
-use anyhow::{Result, bail};
+use std::path::Path;
+
 use serde::Deserialize;
 
-use crate::workspace::succeed;
+pub use find::{debian_python, go, has_kubeconfig, is_root, on_path};
+use find::{has_pip, has_postgres, has_static_libc};
+pub use task::{Task, ensure};
 
 /// Something that a task or an ignored test needs. The names are those of `tests/ignored.toml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
@@ -48,23 +49,6 @@ pub enum Need {
     /// busybox, linked statically.
     Busybox,
 }
-
-/// Every need of `cargo xtask test`.
-pub const TEST: [Need; 5] =
-    [Need::StaticLibc, Need::Subids, Need::DockerRegistry, Need::Postgres, Need::PythonVenv];
-
-/// Every need of a cluster that runs.
-pub const CLUSTER: [Need; 6] =
-    [Need::Root, Need::Containerd, Need::Runc, Need::CniPlugins, Need::Iptables, Need::Iproute];
-
-/// What tests put into a cluster of their own.
-pub const CLUSTER_IMAGES: [Need; 1] = [Need::Busybox];
-
-/// Every need of building one.
-pub const CLUSTER_BUILD: [Need; 2] = [Need::Go, Need::PythonPip];
-
-/// The oldest Go that builds `tests/cluster`: as its `go.mod` says.
-const GO: (u32, u32) = (1, 26);
 
 impl Need {
     /// What it is, in words.
@@ -122,9 +106,7 @@ impl Need {
             Self::Postgres => has_postgres(),
             Self::StaticLibc => has_static_libc(),
             Self::PythonVenv => debian_python().is_some(),
-            Self::Cluster => {
-                has_kubeconfig() || CLUSTER.iter().chain(&CLUSTER_BUILD).all(|need| need.is_met())
-            }
+            Self::Cluster => has_kubeconfig() || of_own_cluster().all(Self::is_met),
             Self::Go => go().is_some(),
             Self::PythonPip => has_pip(),
             Self::Containerd => on_path("containerd").is_some(),
@@ -162,9 +144,7 @@ impl Need {
     pub fn can_be_met(self) -> bool {
         let installs = || self.package().is_some() && is_root() && on_path("apt-get").is_some();
         match self {
-            Self::Cluster => {
-                has_kubeconfig() || CLUSTER.iter().chain(&CLUSTER_BUILD).all(|need| need.can_be_met())
-            }
+            Self::Cluster => has_kubeconfig() || of_own_cluster().all(Self::can_be_met),
             _ => self.is_met() || installs(),
         }
     }
@@ -183,118 +163,7 @@ impl Need {
     }
 }
 
-/// Makes sure that everything is there, by `apt-get` where the user is root on Debian.
-pub fn ensure(needs: &[Need]) -> Result<()> {
-    let missing: Vec<Need> = needs.iter().copied().filter(|need| !need.is_met()).collect();
-    let packages: Vec<&str> = missing.iter().filter_map(|need| need.package()).collect();
-    if !packages.is_empty() && is_root() && on_path("apt-get").is_some() {
-        eprintln!("    installing {}", packages.join(" "));
-        install(&packages)?;
-    }
-    let still: Vec<Need> = missing.into_iter().filter(|need| !need.is_met()).collect();
-    if still.is_empty() {
-        return Ok(());
-    }
-    for need in &still {
-        eprintln!("    missing: {}, because {}", need.what(), need.why());
-        eprintln!("    {}", need.remedy());
-    }
-    bail!("{} prerequisites are missing", still.len())
-}
-
-fn install(packages: &[&str]) -> Result<()> {
-    let apt = || {
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").args(["-qq", "-o", "Acquire::Retries=3"]);
-        command
-    };
-    succeed(apt().arg("update"))?;
-    // A package that starts a service would start it here and now: the tests start their own.
-    let policy = Path::new("/usr/sbin/policy-rc.d");
-    let ours = !policy.exists();
-    if ours {
-        fs::write(policy, "#!/bin/sh\nexit 101\n")?;
-        succeed(Command::new("chmod").arg("755").arg(policy))?;
-    }
-    let outcome = succeed(apt().args(["install", "--yes", "--no-install-recommends"]).args(packages));
-    if ours {
-        fs::remove_file(policy)?;
-    }
-    outcome
-}
-
-/// Whether this user is root.
-pub fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
-}
-
-/// The first executable of that name; system folders count even when PATH leaves them out.
-pub fn on_path(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
-        .map(|folder| folder.join(name))
-        .find(|candidate| candidate.is_file())
-}
-
-/// Whether a cluster is given.
-pub fn has_kubeconfig() -> bool {
-    env::var_os("KUBECONFIG").is_some_and(|paths| !paths.is_empty())
-}
-
-/// On the path, or where Debian keeps it by version.
-fn has_postgres() -> bool {
-    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    on_path("initdb").is_some()
-        || versions.into_iter().any(|version| version.path().join("bin/initdb").is_file())
-}
-
-/// Go, where it is new enough; the usual folder counts even when PATH leaves it out.
-pub fn go() -> Option<PathBuf> {
-    let usual = PathBuf::from("/usr/local/go/bin/go");
-    let found = on_path("go").or_else(|| usual.is_file().then_some(usual))?;
-    let output = Command::new(&found).args(["env", "GOVERSION"]).output().ok()?;
-    go_version(&String::from_utf8_lossy(&output.stdout)).is_some_and(|version| version >= GO).then_some(found)
-}
-
-/// The first two numbers of a version of Go, as in `go1.26.8`.
-fn go_version(text: &str) -> Option<(u32, u32)> {
-    let mut parts = text.trim().strip_prefix("go")?.split(['.', '-', 'r', ' ']);
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
-}
-
-fn has_pip() -> bool {
-    let probe = Command::new("python3").args(["-m", "pip", "--version"]).output();
-    probe.is_ok_and(|output| output.status.success())
-}
-
-fn has_static_libc() -> bool {
-    let Ok(output) = Command::new("cc").arg("-print-file-name=libc.a").output() else {
-        return false;
-    };
-    // When there is none, the compiler answers the bare name.
-    Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_absolute()
-}
-
-/// A Python whose `venv` works; Debian splits `ensurepip` off.
-pub fn debian_python() -> Option<PathBuf> {
-    let works = |python: &PathBuf| {
-        let probe = Command::new(python).args(["-c", "import venv, ensurepip"]).output();
-        probe.is_ok_and(|output| output.status.success())
-    };
-    [PathBuf::from("/usr/bin/python3")].into_iter().chain(on_path("python3")).find(works)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_of_go_are_read_and_compared_by_number() {
-        assert_eq!(go_version("go1.26.8\n"), Some((1, 26)));
-        assert_eq!(go_version("go1.27rc1"), Some((1, 27)));
-        assert!(go_version("go1.9").is_some_and(|version| version < GO));
-        assert_eq!(go_version("devel"), None);
-    }
+/// What has to be there where a cluster is brought up rather than given.
+fn of_own_cluster() -> impl Iterator<Item = Need> {
+    [Task::Cluster, Task::ClusterBuild].into_iter().flat_map(|task| task.needs(is_root()))
 }

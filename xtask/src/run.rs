@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-use crate::prerequisite::{self, Need};
+use crate::prerequisite::{self, Task};
 use crate::sample;
 use crate::workspace::{Workspace, cargo, output_of, shown, succeed};
 use server::Server;
@@ -42,6 +42,10 @@ pub struct Options {
     /// Delete every application, stop everything and remove the folder
     #[arg(long)]
     down: bool,
+    /// Build as a part of a test of the whole workspace, so that nothing is built twice: features resolve otherwise than for
+    /// the server alone
+    #[arg(long, hide = true)]
+    as_tests: bool,
 }
 
 /// Where things are.
@@ -88,9 +92,9 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 
 fn up(workspace: &Workspace, place: &Place, options: &Options) -> Result<()> {
     progress(1, "prerequisites");
-    prerequisite::ensure(&[Need::StaticLibc])?;
+    prerequisite::ensure(Task::Run)?;
     progress(2, "building the server and the sample (minutes the first time, seconds afterwards)");
-    build(workspace)?;
+    build(workspace, options.as_tests)?;
     progress(3, "making the sample's images");
     fs::create_dir_all(&place.folder)
         .with_context(|| format!("failed to make {}", place.folder.display()))?;
@@ -118,10 +122,15 @@ fn progress(step: u32, what: &str) {
     eprintln!("[{step}/5] {what}");
 }
 
-fn build(workspace: &Workspace) -> Result<()> {
+fn build(workspace: &Workspace, as_tests: bool) -> Result<()> {
     let mut command = cargo();
     command.current_dir(&workspace.root);
-    command.args(["build", "--locked", "--package", "reference-server", "--package", "sample-images"]);
+    command.args(["build", "--locked"]);
+    if as_tests {
+        command.args(["--workspace", "--test", "journeys", "--bin", "paas", "--bin", "sample-images"]);
+    } else {
+        command.args(["--package", "reference-server", "--package", "sample-images"]);
+    }
     succeed(&mut command).context("the server could not be built")
 }
 

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::check::{self, IgnoredProgram, IgnoredTest};
 use crate::cluster::TestClusters;
-use crate::prerequisite::{self, Need};
+use crate::prerequisite::{self, Need, Task};
 use crate::sample;
 use crate::step::Steps;
 use crate::workspace::{Workspace, cargo};
@@ -31,7 +31,7 @@ pub struct Options {
 /// Sets up and runs the tests.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let mut steps = Steps::new("test");
-    let ready = steps.step("prerequisites", || prerequisite::ensure(&prerequisite::TEST));
+    let ready = steps.step("prerequisites", || prerequisite::ensure(Task::Test));
     if !ready {
         return steps.finish();
     }
@@ -110,7 +110,11 @@ fn run_program(
             return;
         }
     }
-    let arguments = ["--workspace", "--no-fail-fast", "--test", &program.name].map(str::to_owned);
+    let mut arguments =
+        ["--workspace", "--no-fail-fast", "--test", &program.name].map(str::to_owned).to_vec();
+    if !program.features.is_empty() {
+        arguments.extend(["--features".to_owned(), program.features.join(",")]);
+    }
     steps.step(name, || cargo_test(&arguments));
     if let Some(clusters) = clusters {
         steps.step("the clusters are gone", || clusters.down());

@@ -36,7 +36,11 @@ pub struct IgnoredProgram {
     /// The name of the target; crates may have one each.
     pub name: String,
     /// What it needs; where all of it is to be had, `cargo xtask test` runs it.
+    #[serde(default)]
     pub needs: Vec<Need>,
+    /// Features that it is built with, as `crate/feature`.
+    #[serde(default)]
+    pub features: Vec<String>,
 }
 
 /// What `cargo test` does not run by itself.

@@ -22,6 +22,8 @@ pub fn clippy_of_programs(workspace: &Workspace) -> Result<()> {
     let programs = read_ignored(workspace)?.programs;
     let mut selection = vec!["--workspace"];
     selection.extend(programs.iter().flat_map(|program| ["--test", &program.name]));
+    let features = programs.iter().flat_map(|program| &program.features);
+    selection.extend(features.flat_map(|feature| ["--features", feature]));
     clippy(workspace, &selection)
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 
@@ -27,11 +28,19 @@ pub struct Settings {
     pub events_kept: usize,
     /// How this platform becomes the one that reconciles, if several share a store.
     pub lease: LeaseOptions,
+    /// How often everything is looked at although nothing asked for it; ten minutes unless said otherwise.
+    pub resync: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { releases_kept: 10, aborted_kept: 20, events_kept: 500, lease: LeaseOptions::default() }
+        Self {
+            releases_kept: 10,
+            aborted_kept: 20,
+            events_kept: 500,
+            lease: LeaseOptions::default(),
+            resync: Duration::from_mins(10),
+        }
     }
 }
 

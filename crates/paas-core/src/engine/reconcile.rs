@@ -6,7 +6,7 @@
 //! decides, stores, acts. When there is nothing to do it writes nothing.
 //!
 //! What wakes a key: a change of a document (the store's feed), of a backend (its watch), a time that a decision asked
-//! for, and every ten minutes all of them.
+//! for, and every ten minutes, unless the settings say otherwise, all of them.
 
 mod act;
 mod app;
@@ -45,8 +45,6 @@ const SHARD: &str = "all";
 /// How many keys of a cluster are worked on at once, and of those that concern no cluster: a cluster that does not answer uses
 /// up its own share and nobody else's.
 const WORKERS: usize = 16;
-/// How often everything is looked at although nothing asked for it.
-const RESYNC: Duration = Duration::from_mins(10);
 /// How long what is under way may take to end at a shutdown.
 const GRACE: Duration = Duration::from_secs(5);
 /// The pause before the reconcilers start again after the store failed them.
@@ -215,7 +213,7 @@ async fn told_to_stop(mut stopped: signal::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-/// Everything at the start, and every ten minutes, and when asked.
+/// Everything at the start, and now and then, and when asked.
 async fn resync(context: Arc<Context>, asked: Arc<tokio::sync::Notify>) -> Error {
     loop {
         for key in context.cache.keys() {
@@ -226,7 +224,7 @@ async fn resync(context: Arc<Context>, asked: Arc<tokio::sync::Notify>) -> Error
             context.queue.add(Key::Spaces(cluster.clone()));
         }
         tokio::select! {
-            () = sleep(RESYNC) => {}
+            () = sleep(context.services.settings().resync) => {}
             () = asked.notified() => {}
         }
     }

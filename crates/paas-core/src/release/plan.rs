@@ -78,7 +78,7 @@ pub struct Step {
 #[serde(rename_all = "snake_case")]
 pub enum Reach {
     /// The sum of these batches: counts stay and cap at the declared count; a percentage rounds up, and below 100 %
-    /// leaves at least one old instance.
+    /// leaves at least one old instance, if the batches before it have left one. No batch reaches fewer than those before it.
     Batches(Vec<Amount>),
     /// All of them.
     All,
@@ -89,11 +89,10 @@ impl Reach {
     pub fn of(&self, n: u32) -> u32 {
         match self {
             Self::All => n,
-            Self::Batches(batches) => {
-                let sum = batches.iter().fold(0_u32, |sum, batch| sum.saturating_add(batch.ceil_of(n)));
-                let partial = batches.last().is_some_and(|batch| batch.is_partial_percentage());
-                sum.min(if partial { n.saturating_sub(1) } else { n })
-            }
+            Self::Batches(batches) => batches.iter().fold(0, |reached: u32, batch| {
+                let most = if batch.is_partial_percentage() { n.saturating_sub(1) } else { n };
+                reached.saturating_add(batch.ceil_of(n)).min(most).max(reached)
+            }),
         }
     }
 }
@@ -254,6 +253,42 @@ impl Plan {
             Mode::Exclusive => true,
             // One instance is the count at which any absolute unavailability takes everything.
             Mode::SideBySide => self.margins(1).floor(1) == 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reached(batches: &[&str], n: u32) -> Vec<u32> {
+        let batches: Vec<Amount> = batches.iter().map(|it| it.parse().unwrap()).collect();
+        (1..=batches.len()).map(|count| Reach::Batches(batches[..count].to_vec()).of(n)).collect()
+    }
+
+    #[test]
+    fn a_share_leaves_an_old_instance_and_takes_nothing_back() {
+        assert_eq!(reached(&["1", "30%"], 10), [1, 4]);
+        assert_eq!(reached(&["1", "30%"], 3), [1, 2]);
+        assert_eq!(reached(&["1", "30%"], 2), [1, 1]);
+        assert_eq!(reached(&["1", "30%"], 1), [1, 1], "the first batch was everything");
+        assert_eq!(reached(&["30%", "99%"], 10), [3, 9]);
+        assert_eq!(reached(&["30%", "100%"], 10), [3, 10]);
+    }
+
+    #[test]
+    fn no_batch_reaches_fewer_than_those_before_it() {
+        let amounts = ["0", "1", "3", "7", "0%", "1%", "30%", "99%", "100%"];
+        for (first, second) in amounts.iter().flat_map(|first| amounts.map(|second| (*first, second))) {
+            for third in amounts {
+                for n in 0..12 {
+                    let reached = reached(&[first, second, third], n);
+                    assert!(
+                        reached.is_sorted() && reached[2] <= n,
+                        "{first}, {second}, {third} of {n}: {reached:?}"
+                    );
+                }
+            }
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use paas_adapters::{KeyFile, PostgresOptions, PostgresStore, SqliteStore};
 use paas_core::ClusterName;
-use paas_core::engine::{Platform, SecretResolver};
+use paas_core::engine::{Platform, SecretResolver, Settings};
 use paas_core::memory::{Images, SimulatedCluster};
 use paas_core::port::{ClusterPorts, KeyRing, Registry, Store};
 use paas_k8s::KubernetesDriver;
@@ -93,7 +94,10 @@ pub async fn open(options: &ServerArgs, directory: &Directory, arounds: Arounds)
     };
     let driver =
         KubernetesDriver::new(&options.label_domain).map_err(|fault| anyhow!("--label-domain: {fault}"))?;
+    let mut settings = Settings::default();
+    settings.resync = Duration::from_secs(options.resync.into());
     let mut builder = Platform::builder()
+        .settings(settings)
         .installation(installation::id(&store).await?)
         .driver(Arc::new(driver))
         .store(Arc::clone(&store))

@@ -45,6 +45,10 @@ pub struct ServerArgs {
     /// from each start on
     #[arg(long, env = "PAAS_IN_CLUSTER_OPTIONS", value_name = "FILE", requires = "in_cluster")]
     pub in_cluster_options: Option<PathBuf>,
+    /// How often everything is looked at although nothing has asked for it, in seconds
+    #[arg(long, env = "PAAS_RESYNC", default_value_t = 600, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub resync: u32,
     /// How the log is written, to the standard error
     #[arg(long, value_enum, default_value_t)]
     pub log: LogFormat,
@@ -69,6 +73,7 @@ impl ServerArgs {
             admin_token_file: None,
             in_cluster: None,
             in_cluster_options: None,
+            resync: 600,
             log: LogFormat::default(),
             backend: Backend::default(),
         }

@@ -23,6 +23,8 @@ mod specification;
 mod turn;
 #[path = "../../../../crates/paas-local/tests/support/user.rs"]
 mod user;
+#[path = "../support/wait.rs"]
+mod wait;
 
 mod continuity;
 mod existing;

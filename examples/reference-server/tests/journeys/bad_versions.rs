@@ -138,7 +138,7 @@ fn files(platform: &Platform) -> BTreeSet<std::path::PathBuf> {
     std::fs::read_dir(blobs).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
-/// Where an ordinary user has no control groups, there are no limits to run into; the server says so at its start.
+/// Where there are no control groups, as for most ordinary users, nothing runs out of it: see `memory`.
 fn a_version_that_runs_out_of_memory_is_held_and_aborted(who: Who) {
     let platform = good(who);
     let bad = Web::version("2", 3).env("ALLOC_MB: '64'").with("resources: {memory: 16Mi}");

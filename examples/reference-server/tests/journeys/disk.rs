@@ -9,9 +9,9 @@ use crate::sample;
 use crate::specification::Web;
 
 journeys! {
-    #[root]
+    #[prepared]
     fn a_full_disk_stops_changes_and_nothing_that_runs();
-    #[root]
+    #[prepared]
     fn a_server_that_is_started_on_a_full_disk_loses_nothing();
 }
 

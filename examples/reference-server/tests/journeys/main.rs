@@ -31,6 +31,8 @@ mod specification;
 mod terminal;
 #[path = "../support/turn.rs"]
 mod turn;
+#[path = "../support/wait.rs"]
+mod wait;
 
 mod bad_versions;
 mod command_line;
@@ -40,6 +42,7 @@ mod disk;
 mod existing;
 mod faults;
 mod interface;
+mod jobs;
 mod life;
 mod memory;
 mod reboot;
@@ -59,12 +62,13 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // What is measured would wait for what others do: see `turn`.
     arguments.test_threads.get_or_insert(2);
-    let groups: [(&str, Vec<Journey>); 16] = [
+    let groups: [(&str, Vec<Journey>); 17] = [
         ("sources", sources::journeys()),
         ("existing", existing::journeys()),
         ("life", life::journeys()),
         ("commands", commands::journeys()),
         ("releases", releases::journeys()),
+        ("jobs", jobs::journeys()),
         ("scheduled", scheduled::journeys()),
         ("bad_versions", bad_versions::journeys()),
         ("faults", faults::journeys()),
@@ -88,7 +92,7 @@ fn main() -> ExitCode {
             for who in Who::ALL.into_iter().filter(|who| journey.is_for(*who)) {
                 let name = format!("{who}::{group}::{}", journey.name);
                 // What needs root is not left out without a word where there is none.
-                let ignored = journey.ignored || (who == Who::Root && !root);
+                let ignored = journey.ignored || (journey.needs_root(who) && !root);
                 trials.push(
                     Trial::test(name, move || {
                         (journey.run)(who);

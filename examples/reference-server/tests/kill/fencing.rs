@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::client::HERE;
-use crate::process::{Process, SharedStore};
+use crate::process::{Launch, Process, SharedStore};
 use crate::run::images;
 use crate::serve::FAKE;
 use crate::story::Story;
@@ -96,7 +96,8 @@ async fn paused_before(point: (Verb, &'static str), url: String) {
     let world = World::with(Place::Fake, &images, setup).await;
     let second = world.server.as_ref().unwrap();
     let home = tempfile::Builder::new().prefix("paas-kill-").tempdir().unwrap();
-    let first = Process::start(home.path(), FAKE, Some(&shared)).await;
+    let launch = Launch { backend: FAKE, shared: Some(shared), ..Launch::default() };
+    let first = Process::start(home.path(), &launch).await;
     let proxy = world.cluster().proxy();
     let ask = async |server: &Process, story: Story| {
         let (method, path, body) = story.request(&images);

@@ -34,6 +34,8 @@ pub struct Points {
     pub order: Order,
     /// How many calls that look the same have succeeded.
     done: HashMap<String, usize>,
+    /// How many calls of a backend have changed nothing.
+    looks: u64,
 }
 
 /// What a line of the journal begins with when the server was killed at its point.
@@ -43,7 +45,7 @@ impl Points {
     /// No points yet.
     pub fn new(journal: &Path) -> Self {
         let journal = File::options().create(true).append(true).open(journal).unwrap();
-        Self { journal, order: Order::default(), done: HashMap::new() }
+        Self { journal, order: Order::default(), done: HashMap::new(), looks: 0 }
     }
 
     /// From now on the points are noted, in an empty journal, and the first that is asked for is the last.
@@ -100,6 +102,11 @@ impl Killer {
         self.0.lock().unwrap().take(order);
     }
 
+    /// How often the backends were looked at.
+    pub fn looks(&self) -> u64 {
+        self.0.lock().unwrap().looks
+    }
+
     fn before(&self, describe: impl FnOnce(&Names) -> Option<String>) {
         let mut points = self.0.lock().unwrap();
         let Some(call) = describe(&points.order.names) else { return };
@@ -144,6 +151,7 @@ fn pass(points: &mut Points, point: &Point) {
 #[async_trait]
 impl Interceptor for Killer {
     async fn before(&self, call: &Call) -> Result<()> {
+        self.0.lock().unwrap().looks += u64::from(!call.mutates);
         Killer::before(self, |names| call.mutates.then(|| point::of_backend(call, names)));
         Ok(())
     }

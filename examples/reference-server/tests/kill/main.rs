@@ -4,7 +4,7 @@
 //! for it.
 //!
 //! Two more things are done to it: its cluster is broken in every way that an API server can be (`faults`), and it is paused past
-//! its lease while another server takes over (`fencing`).
+//! its lease while another server takes over (`fencing`). And once nothing at all is done to it (`idle`).
 //!
 //! This program is the server, too, with somebody beside it who kills it at a point that was agreed on; therefore it has a
 //! `main` of its own. The test is a client of it, as a user's would be: it sends its request again, under the same key,
@@ -12,11 +12,16 @@
 
 #![allow(clippy::unwrap_used)] // tests
 
+#[path = "../../../../crates/paas-local/tests/support/user.rs"]
+mod user;
+
+mod account;
 mod client;
 mod end;
 mod faults;
 mod fencing;
 mod gate;
+mod idle;
 mod killer;
 mod plan;
 mod point;
@@ -30,7 +35,12 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+use run::Kills;
 use world::Place;
+
+/// At how many points of each story the server of an ordinary user is killed. What it writes is what root's writes; what differs
+/// is how containers are made and found again.
+const ORDINARY: usize = 5;
 
 fn main() -> ExitCode {
     paas_local::helper_main();
@@ -44,15 +54,22 @@ fn main() -> ExitCode {
     // Each has servers enough for the whole machine: what counts time would count that of the others.
     arguments.test_threads = Some(1);
     let root = rustix::process::geteuid().is_root();
-    let trial = |name: &str, place: Place| Trial::test(name, move || run::every_point(place));
+    let trial = |name: &str, kills: Kills| Trial::test(name, move || run::points(kills));
+    let every = |place: Place| Kills { place, ordinary: false, bound: None };
     let mut trials = vec![
-        trial("a_server_killed_at_any_point_of_a_story_ends_the_same", Place::Machine)
+        trial("a_server_killed_at_any_point_of_a_story_ends_the_same", every(Place::Machine))
             .with_ignored_flag(!root),
-        trial("a_server_killed_at_any_point_on_kubernetes_ends_the_same", Place::Fake),
+        trial(
+            "an_ordinary_users_server_killed_at_points_of_a_story_ends_the_same",
+            Kills { place: Place::Machine, ordinary: true, bound: Some(ORDINARY) },
+        ),
+        trial("a_server_killed_at_any_point_on_kubernetes_ends_the_same", every(Place::Fake)),
     ];
-    if std::env::var_os(world::CLUSTER_VARIABLE).is_some() {
-        trials.push(trial("a_server_killed_at_any_point_on_a_real_cluster_ends_the_same", Place::Cluster));
+    if let Ok(asked) = std::env::var(world::CLUSTER_VARIABLE) {
+        let kills = Kills { place: Place::Cluster, ordinary: false, bound: asked.parse().ok() };
+        trials.push(trial("a_server_killed_at_any_point_on_a_real_cluster_ends_the_same", kills));
     }
+    trials.push(idle::trial());
     trials.extend(faults::trials());
     trials.extend(fencing::trials());
     libtest_mimic::run(&arguments, trials).exit_code()

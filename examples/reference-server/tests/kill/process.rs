@@ -9,11 +9,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::time::timeout;
 
+use crate::account::Account;
 use crate::killer::Order;
-use crate::serve::{ANSWER, KEYS, Question, STORE, WORD};
+use crate::serve::{ANSWER, KEYS, Question, RESYNC, STORE, WORD};
 use crate::world::{PATIENCE, eventually};
 
 /// A store that several servers share.
@@ -40,17 +41,34 @@ pub struct Process {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Killed;
 
+/// How servers are started, again and again.
+#[derive(Debug, Clone, Default)]
+pub struct Launch {
+    /// Where applications run.
+    pub backend: &'static str,
+    /// A store that servers share, instead of one in the server's directory.
+    pub shared: Option<SharedStore>,
+    /// As whom the server runs.
+    pub account: Account,
+    /// How often everything is looked at, in seconds, if not as usual.
+    pub resync: Option<u32>,
+}
+
 impl Process {
-    /// Starts a server on a backend in `home`, where it keeps everything in `data`, and waits until it serves.
-    pub async fn start(home: &Path, backend: &str, shared: Option<&SharedStore>) -> Self {
+    /// Starts a server in `home`, where it keeps everything in `data`, and waits until it serves.
+    pub async fn start(home: &Path, launch: &Launch) -> Self {
         let log = std::fs::File::options().create(true).append(true).open(home.join("log")).unwrap();
+        let shared = launch.shared.as_ref();
         let shared =
             shared.map(|it| [(STORE, it.url.clone()), (KEYS, it.keys.to_string_lossy().into_owned())]);
-        let mut child = Command::new("/proc/self/exe")
+        let mut child = launch
+            .account
+            .command()
             .envs(shared.into_iter().flatten())
+            .envs(launch.resync.map(|seconds| (RESYNC, seconds.to_string())))
             .arg(WORD)
             .args([home.join("data"), home.join("journal")])
-            .arg(backend)
+            .arg(launch.backend)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -93,6 +111,11 @@ impl Process {
     /// The documents of these kinds.
     pub async fn documents(&mut self, kinds: &[&str]) -> Result<Vec<Document>, Killed> {
         self.ask(&Question::Documents(kinds.iter().map(|kind| (*kind).to_owned()).collect())).await
+    }
+
+    /// How often the server has looked at its backend.
+    pub async fn looks(&mut self) -> u64 {
+        self.ask(&Question::Looks).await.expect("it lives")
     }
 
     async fn ask<T: DeserializeOwned>(&mut self, question: &Question) -> Result<T, Killed> {

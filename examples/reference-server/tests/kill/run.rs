@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt as _;
 use libtest_mimic::Failed;
 
+use crate::account::Account;
 use crate::client::HERE;
 use crate::end::{self, End, KINDS};
 use crate::killer::Order;
@@ -17,7 +18,7 @@ use crate::plan::Plan;
 use crate::point::{Names, Point};
 use crate::process::{Killed, PERIOD};
 use crate::story::{Images, Story};
-use crate::world::{Place, World, cluster};
+use crate::world::{Place, Setup, World, cluster};
 
 /// How many servers there are at a time. Most of the time they wait: for processes to start, to be ready and to end.
 const WORKERS: usize = 6;
@@ -26,20 +27,41 @@ const QUIET: Duration = Duration::from_secs(1);
 /// How many lives are left undisturbed at first: they show the points, and how every story ends.
 const UNDISTURBED: usize = 2;
 
-/// Every point of every story, in a place.
-pub fn every_point(place: Place) -> Result<(), Failed> {
+/// What is done to a server.
+#[derive(Debug, Clone, Copy)]
+pub struct Kills {
+    /// Where its applications run.
+    pub place: Place,
+    /// Whether it is an ordinary user's, rather than that of whoever runs this program.
+    pub ordinary: bool,
+    /// At how many points of each story it is killed at the most; at every one if absent.
+    pub bound: Option<usize>,
+}
+
+/// Where lives are led.
+struct Scene {
+    place: Place,
+    images: Images,
+    account: Account,
+}
+
+/// The points of every story, in a place.
+pub fn points(kills: Kills) -> Result<(), Failed> {
     let folder = tempfile::Builder::new().prefix("paas-kill-images-").tempdir()?;
-    let images = &images(place, folder.path())?;
+    let Kills { place, ordinary, bound } = kills;
+    let images = images(place, folder.path())?;
+    let account = if ordinary { Account::ordinary(folder.path())? } else { Account::default() };
+    let scene = &Scene { place, images, account };
     let begun = Instant::now();
-    let plan = &Mutex::new(Plan { bound: place.bound(), ..Plan::default() });
+    let plan = &Mutex::new(Plan { bound, ..Plan::default() });
     for _ in 0..UNDISTURBED {
-        live(place, images, plan, None);
+        live(scene, plan, None);
     }
     std::thread::scope(|scope| {
         for worker in 0..WORKERS {
             scope.spawn(move || {
                 while plan.lock().unwrap().has_work_from(Story::ALL[0]) {
-                    live(place, images, plan, Some(worker));
+                    live(scene, plan, Some(worker));
                 }
             });
         }
@@ -100,10 +122,12 @@ fn report(plan: &Plan) {
 }
 
 /// One life of an application: undisturbed, or with a kill in each of its stories.
-fn live(place: Place, images: &Images, plan: &Mutex<Plan>, worker: Option<usize>) {
+fn live(scene: &Scene, plan: &Mutex<Plan>, worker: Option<usize>) {
+    let Scene { place, images, account } = scene;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut world = World::new(place, images).await;
+        let setup = Setup { account: account.clone(), ..Setup::default() };
+        let mut world = World::with(*place, images, setup).await;
         for story in Story::ALL {
             let points =
                 worker.map(|worker| plan.lock().unwrap().claim(story, worker, WORKERS)).unwrap_or_default();

@@ -25,6 +25,8 @@ pub const CLUSTER: &str = "cluster";
 pub const STORE: &str = "PAAS_KILL_STORE";
 /// The variable with the file of the keys that they share.
 pub const KEYS: &str = "PAAS_KILL_KEYS";
+/// The variable with how often everything is looked at, in seconds.
+pub const RESYNC: &str = "PAAS_KILL_RESYNC";
 /// What answers on the standard output begin with.
 pub const ANSWER: &str = "@ ";
 
@@ -36,6 +38,8 @@ pub enum Question {
     Order(Order),
     /// What is in the store.
     Documents(Vec<String>),
+    /// How often it has looked at its backend.
+    Looks,
 }
 
 /// Runs the server in `directory`, on the containers of this machine or on clusters only; those in memory have their images
@@ -49,6 +53,9 @@ pub fn main(directory: &Path, journal: &Path, backend: &str) -> ExitCode {
     }
     arguments.store = std::env::var(STORE).ok();
     arguments.key_file = std::env::var_os(KEYS).map(PathBuf::from);
+    if let Ok(seconds) = std::env::var(RESYNC) {
+        arguments.resync = seconds.parse().unwrap();
+    }
     let in_memory = backend == FAKE;
     Server::new(arguments)
         .with_registry(move |registry| if in_memory { Arc::new(Images::any()) } else { registry })
@@ -70,6 +77,7 @@ fn answer(runtime: &Handle, killer: &Killer, store: &Arc<dyn Store>) {
                 killer.take(order);
                 println!("{ANSWER}null");
             }
+            Question::Looks => println!("{ANSWER}{}", killer.looks()),
             Question::Documents(kinds) => {
                 let documents = runtime.block_on(documents(store.as_ref(), kinds));
                 println!("{ANSWER}{}", serde_json::to_string(&documents).unwrap());

@@ -12,10 +12,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::account::Account;
 use crate::client::{Client, HERE};
 use crate::killer::{self, Order};
 use crate::point::{Names, Point};
-use crate::process::{PERIOD, Process, SharedStore};
+use crate::process::{Launch, PERIOD, Process, SharedStore};
 use crate::serve::{CLUSTER, FAKE, MACHINE};
 use crate::story::Images;
 
@@ -75,14 +76,6 @@ impl Place {
     fn patience(self) -> Duration {
         if self == Self::Cluster { PATIENCE * 6 } else { PATIENCE }
     }
-
-    /// How many points of each story are tried.
-    pub fn bound(self) -> Option<usize> {
-        if self != Self::Cluster {
-            return None;
-        }
-        std::env::var(CLUSTER_VARIABLE).ok()?.parse().ok()
-    }
 }
 
 /// What was made for a story and what there is, in the end.
@@ -121,7 +114,6 @@ enum Runs {
 
 /// A server's directory with everything that comes of it.
 pub struct World {
-    pub place: Place,
     /// How long a story may take.
     pub patience: Duration,
     home: TempDir,
@@ -131,7 +123,7 @@ pub struct World {
     pub client: Client,
     visitor: Visitor,
     runs: Runs,
-    shared: Option<SharedStore>,
+    launch: Launch,
     /// The points that the server has passed in the present story, until it was killed or to the end.
     pub passed: Vec<Point>,
     /// Whether it was killed in the present story.
@@ -149,18 +141,20 @@ pub struct Setup {
     pub patience: Option<Duration>,
     /// A store that servers share, instead of one in the server's directory.
     pub shared: Option<SharedStore>,
+    /// As whom the server runs.
+    pub account: Account,
+    /// How often everything is looked at, in seconds.
+    pub resync: Option<u32>,
 }
 
 impl World {
     /// A new one, with an application that has a secret and no release.
-    pub async fn new(place: Place, images: &Images) -> Self {
-        Self::with(place, images, Setup::default()).await
-    }
-
-    /// One that differs from the usual one.
     pub async fn with(place: Place, images: &Images, setup: Setup) -> Self {
         let home = tempfile::Builder::new().prefix("paas-kill-").tempdir().unwrap();
-        let mut server = Process::start(home.path(), place.backend(), setup.shared.as_ref()).await;
+        setup.account.give(home.path());
+        let Setup { shared, account, resync, .. } = setup;
+        let launch = Launch { backend: place.backend(), shared, account, resync };
+        let mut server = Process::start(home.path(), &launch).await;
         let client = Client::new(server.token().await);
         let mut env = json!({ "name": "prod" });
         let runs = if place == Place::Machine {
@@ -191,14 +185,13 @@ impl World {
             }
         };
         Self {
-            place,
             patience: setup.patience.unwrap_or(place.patience()),
             visitor: Visitor { client: client.clone(), gateway, domain, versions },
             home,
             server: Some(server),
             client,
             runs,
-            shared: setup.shared,
+            launch,
             passed: Vec::new(),
             killed: false,
             names: BTreeMap::new(),
@@ -233,7 +226,7 @@ impl World {
 
     /// Starts the server anew, which finds everything where it was.
     pub async fn start_again(&mut self) {
-        let server = Process::start(self.home.path(), self.place.backend(), self.shared.as_ref()).await;
+        let server = Process::start(self.home.path(), &self.launch).await;
         if let Some(gateway) = &server.gateway {
             assert_eq!(*gateway, self.visitor.gateway, "the gateway is found");
         }

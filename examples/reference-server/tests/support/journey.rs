@@ -32,6 +32,7 @@ pub struct Journey {
     pub name: &'static str,
     pub ignored: bool,
     only_root: bool,
+    prepared: bool,
     pub run: fn(Who),
 }
 
@@ -39,17 +40,23 @@ impl Journey {
     /// A journey with the attributes that it is listed with.
     pub fn new(name: &'static str, attributes: &[&str], run: fn(Who)) -> Self {
         let ignored = attributes.iter().any(|attribute| attribute.starts_with("ignore"));
-        Self { name, ignored, only_root: attributes.contains(&"root"), run }
+        let has = |attribute: &str| attributes.contains(&attribute);
+        Self { name, ignored, only_root: has("root"), prepared: has("prepared"), run }
     }
 
     /// Whether it is made as `who`.
     pub fn is_for(&self, who: Who) -> bool {
         who == Who::Root || !self.only_root
     }
+
+    /// Whether only root can make it as `who`.
+    pub fn needs_root(&self, who: Who) -> bool {
+        who == Who::Root || self.prepared
+    }
 }
 
-/// The journeys of a module, by their functions. `#[root]` says that an ordinary user cannot make one, `#[ignore = "…"]`
-/// that it needs something which `tests/ignored.toml` names.
+/// The journeys of a module, by their functions. `#[root]` says that an ordinary user cannot make one, `#[prepared]` that root
+/// has to prepare something for whoever makes it, `#[ignore = "…"]` that it needs something which `tests/ignored.toml` names.
 macro_rules! journeys {
     ($($(#[$($attribute:tt)*])* fn $name:ident();)*) => {
         pub fn journeys() -> Vec<$crate::journey::Journey> {

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::platform::eventually;
+use crate::wait::eventually;
 
 /// The processes whose command line has the directory and `kind`: `__gateway`, `__shim`, or empty for both and the server.
 pub fn processes(directory: &Path, kind: &str) -> Vec<u32> {

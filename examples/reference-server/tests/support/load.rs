@@ -20,11 +20,17 @@ pub struct Load {
 }
 
 impl Load {
-    pub fn start(platform: &Platform, app: &str) -> Self {
+    /// Asks for `path` of an application.
+    pub fn start(platform: &Platform, app: &str, path: &str) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (address, host) = (platform.gateway, platform.host(app));
-        let open = |keep_alive| OpenLoop { keep_alive, rate: RATE, ..OpenLoop::new(address, host.clone()) };
+        let open = |keep_alive| OpenLoop {
+            keep_alive,
+            rate: RATE,
+            path: path.to_owned(),
+            ..OpenLoop::new(address, host.clone())
+        };
         let (kept, fresh, sockets) = runtime.block_on(async {
             let sockets = hold_sockets(address, &host, "/ws", SOCKETS).await.unwrap();
             (open(true).start().unwrap(), open(false).start().unwrap(), sockets)

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,22 +20,7 @@ use crate::leftovers::{self, signal};
 use crate::outcome::Outcome;
 use crate::turn::Turn;
 use crate::user;
-
-/// How long anything may take that is not measured.
-pub const PATIENCE: Duration = Duration::from_mins(1);
-
-/// Waits until `check` gives a value.
-#[track_caller]
-pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(value) = check() {
-            return value;
-        }
-        assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
+pub use crate::wait::eventually;
 
 /// How a server is started.
 pub struct Setup {
@@ -103,6 +89,7 @@ impl Setup {
             token: String::new(),
             mounted: false,
             folder,
+            program,
             ids,
             log: self.log,
             runs_on: self.runs_on,
@@ -134,6 +121,8 @@ pub struct Platform {
     token: String,
     mounted: bool,
     folder: TempDir,
+    /// The program that is the server and the command line.
+    program: PathBuf,
     /// The user and group of the server and the command line, when they are not those of this program.
     ids: Option<(u32, u32)>,
     log: &'static str,
@@ -166,15 +155,41 @@ impl Platform {
 
     /// Puts the server's directory on a file system of its own.
     fn mount(&mut self, space: &str) {
-        let options = format!("size={space},mode=700");
+        let owner = self.ids.map(|(user, group)| format!(",uid={user},gid={group}")).unwrap_or_default();
+        let options = format!("size={space},mode=700{owner}");
         let mut command = Command::new("mount");
         command.args(["-t", "tmpfs", "-o", &options, "paas-journey"]).arg(self.directory());
         Outcome::of(&mut command).ended_with(0);
         self.mounted = true;
     }
 
+    /// Another build of the program, in a file of this name: what it does is the same, what it is made of is not.
+    pub fn another_build(&self, name: &str) -> PathBuf {
+        let build = self.folder().join(name);
+        fs::copy(&self.program, &build).unwrap();
+        // What comes after its sections is nothing to a program.
+        fs::File::options().append(true).open(&build).unwrap().write_all(name.as_bytes()).unwrap();
+        build
+    }
+
+    /// Puts a build where the program is, as package managers do it: who runs the program before goes on with it.
+    pub fn replace_program(&self, build: &Path) {
+        fs::rename(build, &self.program).unwrap();
+    }
+
+    /// From now on the program is this one, and the one before is gone.
+    pub fn use_program(&mut self, build: PathBuf) {
+        fs::remove_file(std::mem::replace(&mut self.program, build)).unwrap();
+    }
+
+    /// Whether a process runs the program that is there now.
+    pub fn is_of_program(&self, pid: u32) -> bool {
+        let file = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).unwrap();
+        file(&PathBuf::from(format!("/proc/{pid}/exe"))) == file(&self.program)
+    }
+
     fn program(&self) -> Command {
-        let mut command = Command::new(self.folder().join("paas"));
+        let mut command = Command::new(&self.program);
         command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         command.current_dir(self.folder()).stdin(Stdio::null());
         if let Some((user, group)) = self.ids {

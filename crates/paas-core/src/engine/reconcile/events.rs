@@ -25,15 +25,27 @@ fn of(context: &Context, track: &TrackKey, kind: EventKind, message: String) -> 
 
 /// The events of a decision that are worth recording. Stages within a step are progress, which is never stored as
 /// events; what users asked for was recorded when they asked.
-pub(super) fn of_track(context: &Context, state: &TrackState, events: &[Event]) -> Vec<EventRecord> {
+pub(super) fn of_track(
+    context: &Context,
+    before: Phase,
+    state: &TrackState,
+    events: &[Event],
+) -> Vec<EventRecord> {
     let track = &state.track;
     let name = &track.component.component;
     let release = state.rollout.as_ref().and_then(|rollout| rollout.to.as_ref()).map(|to| to.release);
     let steps = state.rollout.as_ref().map_or(0, |rollout| rollout.plan.steps.len());
     let mut records = Vec::new();
+    // A step begins to scale once a round, and is told once.
+    let mut told = match before {
+        Phase::Step { index, .. } => Some(index),
+        _ => None,
+    };
     for event in events {
         let (kind, message) = match event {
-            Event::Entered(Phase::Step { index, stage: Stage::Scale }) if steps > 1 => {
+            Event::Entered(Phase::Step { index, stage: Stage::Scale })
+                if steps > 1 && told.replace(*index) != Some(*index) =>
+            {
                 (EventKind::ReleaseProgressed, format!("{name}: step {} of {steps}", index + 1))
             }
             Event::Entered(Phase::Stalled { .. }) => {

@@ -11,7 +11,7 @@ use super::{events, schedule};
 use crate::engine::outages::is_outage;
 use crate::engine::{Changes, RunRecord, Stored};
 use crate::error::Result;
-use crate::name::{AppEnv, ClusterName};
+use crate::name::{AppEnv, ClusterName, TrackKey};
 use crate::port::{ClusterPorts, InstanceId, InstancePhase, LogOptions, LogStream, RunObservation, RunSpec};
 
 /// How long a one-off command that has ended is kept, so that its exit code and output can be read.
@@ -175,7 +175,7 @@ async fn end(
     let mut ended = stored.clone();
     let failed = exit_code != Some(0) && !stored.value.stopping && stored.value.is_of_schedule();
     if failed {
-        ended.value.last_lines = last_lines(ports, &stored.value).await;
+        ended.value.last_lines = last_lines(ports, &stored.value.track, &stored.value.id).await;
     }
     let now = context.services.now();
     ended.value.ended_at = Some(now);
@@ -191,19 +191,19 @@ async fn end(
 }
 
 /// What a failed run printed last, as far as its cluster tells: the outcome counts without it, too.
-async fn last_lines(ports: &ClusterPorts, run: &RunRecord) -> Vec<String> {
+pub(super) async fn last_lines(ports: &ClusterPorts, track: &TrackKey, id: &InstanceId) -> Vec<String> {
     let Some(logs) = &ports.logs else { return Vec::new() };
     let options =
-        LogOptions { instance: Some(run.id.clone()), tail: Some(LAST_LINES + 2), ..LogOptions::default() };
+        LogOptions { instance: Some(id.clone()), tail: Some(LAST_LINES + 2), ..LogOptions::default() };
     let read = async {
-        let lines = logs.logs(&run.track, &options).await?;
+        let lines = logs.logs(track, &options).await?;
         Ok(lines.filter_map(|line| std::future::ready(line.ok())).collect::<Vec<_>>().await)
     };
     let read = tokio::time::timeout(LINES_PATIENCE, read).await;
     let lines: Vec<_> = match read {
         Ok(Ok(lines)) => lines,
         Ok(Err::<_, crate::error::Error>(error)) => {
-            tracing::debug!(run = %run.id, error = %error.report(), "its last lines are not known");
+            tracing::debug!(run = %id, error = %error.report(), "its last lines are not known");
             Vec::new()
         }
         Err(_) => Vec::new(),

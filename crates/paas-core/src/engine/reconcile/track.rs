@@ -70,7 +70,8 @@ async fn turn(context: &Context, track: &TrackKey, stored: &Stored<TrackRecord>)
 
     let mut record = stored.clone();
     record.value.state = decision.state;
-    let mut happened = events::of_track(context, &record.value.state, &decision.events);
+    let mut happened =
+        events::of_track(context, stored.value.state.phase, &record.value.state, &decision.events);
     happened.extend(health(context, &mut record, &view));
     for chosen in &decision.acts {
         if let Act::Run { key: step, .. } = chosen {

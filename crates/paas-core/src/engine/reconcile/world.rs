@@ -1,8 +1,10 @@
 //! Looking: from what a runtime and a router say to the release machine's view.
 
 use std::collections::BTreeMap;
+use std::mem::take;
 
 use super::context::Context;
+use super::run::last_lines;
 use crate::error::Result;
 use crate::name::TrackKey;
 use crate::port::{
@@ -133,9 +135,16 @@ async fn runs(
         let id = run_id(&state.track, &key);
         let seen =
             context.call("observe a run", &state.track.cluster, ports.runtime.observe_run(&id)).await?;
-        if let Some(run) = seen {
-            runs.insert(key.to_string(), run_view(&run));
+        let Some(run) = seen else { continue };
+        let mut view = run_view(&run);
+        // Once it was decided upon, nobody reads why.
+        if let RunView::Failed(why) = &mut view
+            && rollout.aborted.is_none()
+        {
+            let last_lines = last_lines(ports, &state.track, &id).await;
+            *why = InstanceFailure { reason: String::new(), message: take(why), last_lines }.told();
         }
+        runs.insert(key.to_string(), view);
     }
     Ok(runs)
 }

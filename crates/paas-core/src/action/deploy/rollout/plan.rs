@@ -7,7 +7,7 @@ use crate::engine::{ScaleRecord, Services};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::model::{
     ClusterOrder, Component, ComponentKind, Environment, OnClusterFailure, Release, ReleaseNumber,
-    ReleaseOrigin, StrategySpec, Target, Template,
+    ReleaseOrigin, Resources, StrategySpec, Target, Template,
 };
 use crate::name::{AppEnv, ComponentName};
 use crate::release::{
@@ -64,6 +64,7 @@ pub(super) fn tracks(
             if interrupts && changes && runs && !notes.contains(&note) {
                 notes.push(note);
             }
+            notes.extend(not_enforced(services, component, target));
             let key = at.component(component.name.clone());
             tracks.push(RolloutTrack {
                 count_on_commit: draft.counts.get(&component.name).filter(|_| together).map(|count| {
@@ -123,6 +124,26 @@ fn removed(
         plan: TakeNote {}.compile(&context)?,
         back: RollbackJump::default().compile(&context)?,
         count_on_commit: None,
+    })
+}
+
+/// That a cluster does not enforce what a component's instances may use.
+fn not_enforced(services: &Services, component: &Component, target: &Target) -> Option<String> {
+    let can = services.clusters().get(&target.cluster)?.runtime.capabilities();
+    let Resources { cpu, memory, storage, .. } = component.resources;
+    let limits = [
+        ("processor time", cpu.is_some() && !can.cpu_limits),
+        ("memory", memory.is_some() && !can.memory_limits),
+        ("storage", storage.is_some() && !can.storage_limits),
+    ];
+    let limits: Vec<&str> = limits.into_iter().filter(|(_, lacks)| *lacks).map(|(limit, _)| limit).collect();
+    (!limits.is_empty()).then(|| {
+        let Component { name, .. } = component;
+        format!(
+            "{name} is not limited in {} on {}: it cannot enforce that",
+            limits.join(", "),
+            target.cluster
+        )
     })
 }
 
