@@ -50,8 +50,9 @@ pub use router::{
     ServiceTraffic,
 };
 pub use runtime::{
-    ExitStatus, InstanceFailure, InstanceId, InstanceObservation, InstancePhase, RunInput, RunObservation,
-    RunSpec, Runtime, RuntimeCapabilities, RuntimeEvent, SetKey, SetObservation, SetSpec, TrackObservation,
+    ExitStatus, ImagePull, InstanceFailure, InstanceId, InstanceObservation, InstancePhase, RunInput,
+    RunObservation, RunSpec, Runtime, RuntimeCapabilities, RuntimeEvent, SetKey, SetObservation, SetSpec,
+    TrackObservation,
 };
 pub use spaces::{Drift, Spaces};
 pub use store::{

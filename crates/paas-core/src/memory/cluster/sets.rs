@@ -1,5 +1,7 @@
 //! Sets of equal instances and the lives of their instances.
 
+mod pull;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -11,8 +13,8 @@ use crate::memory::Image;
 use crate::model::{RestartPolicy, RevisionId, Template};
 use crate::name::TrackKey;
 use crate::port::{
-    Epoch, ExitStatus, InstanceFailure, InstanceId, InstanceObservation, InstancePhase, LogLine, LogStream,
-    SetKey, SetObservation, SetSpec, TrackObservation,
+    Epoch, ExitStatus, ImagePull, InstanceFailure, InstanceId, InstanceObservation, InstancePhase, LogLine,
+    LogStream, SetKey, SetObservation, SetSpec, TrackObservation,
 };
 
 /// The first pause before an instance that ended is started again; it doubles each time.
@@ -50,11 +52,14 @@ pub(in crate::memory) struct Instance {
     early_ends: u32,
     last_exit: Option<ExitStatus>,
     failure: Option<InstanceFailure>,
+    pull: Option<ImagePull>,
 }
 
 /// What happens to an instance by itself.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Stage {
+    /// So many layers are here.
+    Layers(usize),
     Pulled,
     Ready,
     Ends(Ending),
@@ -87,6 +92,7 @@ impl Instance {
             restarts: self.restarts,
             last_exit: self.last_exit.clone(),
             failure: self.failure.clone(),
+            pull: self.pull.filter(|_| self.phase == InstancePhase::Pending),
         }
     }
 
@@ -282,12 +288,13 @@ impl State {
             early_ends: 0,
             last_exit: None,
             failure: None,
+            pull: None,
         };
         if let Some(set) = self.sets.get_mut(key) {
             set.instances.push(instance);
         }
-        let pull = self.images.behavior(&digest).map_or(Duration::ZERO, |image| image.pull());
-        self.instance_after(key, &id, 0, pull, Stage::Pulled);
+        let image = self.images.behavior(&digest);
+        self.pull(key, &id, image.as_ref());
         self.changed(&key.track);
         true
     }
@@ -316,6 +323,7 @@ impl State {
             _ => return,
         }
         match what {
+            Stage::Layers(layers) => self.layers_came(key, id, layers),
             Stage::Pulled => self.pulled(key, id),
             Stage::Ready => self.set_ready(key, id, true),
             Stage::Ends(ending) => self.end(key, id, ending),
