@@ -25,6 +25,7 @@ mod router;
 mod runtime;
 mod spaces;
 mod store;
+mod traffic;
 
 use std::fmt;
 use std::pin::Pin;
@@ -59,6 +60,7 @@ pub use store::{
     Change, ChangeStream, Document, DocumentKey, Expect, ListOptions, Page, Revision, Store, StoreLimits,
     Txn, Write,
 };
+pub use traffic::{Latency, Responses, Traffic, TrafficCount, TrafficFigures, TrafficSource};
 
 /// A stream of results, as ports return them.
 pub type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T>> + Send + 'static>>;

@@ -20,7 +20,7 @@ use paas_core::model::{
 };
 use paas_core::port::{
     ClusterPorts, Drift, Epoch, Exec, InstanceId, Logs, Registry, Router, RouterCapabilities, RunInput,
-    RunObservation, RunSpec, Runtime, RuntimeCapabilities, SetKey, SetSpec,
+    RunObservation, RunSpec, Runtime, RuntimeCapabilities, SetKey, SetSpec, Traffic,
 };
 use paas_core::{ComponentKey, EnvRef, ErrorKind, TrackKey};
 
@@ -189,6 +189,10 @@ fn answer(result: Result<paas_core::memory::Served, paas_core::memory::Refusal>)
 impl RouterFixture for Fixture {
     fn router(&self) -> Arc<dyn Router> {
         Arc::new(self.cluster.router())
+    }
+
+    fn traffic(&self) -> Option<Arc<dyn Traffic>> {
+        Some(Arc::new(self.cluster.router()))
     }
 
     fn required(&self) -> RouterCapabilities {
