@@ -3,4 +3,5 @@
 pub(crate) mod leftovers;
 pub(crate) mod ordinary_user;
 pub(crate) mod program;
+pub(crate) mod slow_registry;
 pub(crate) mod user;
