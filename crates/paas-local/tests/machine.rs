@@ -19,6 +19,8 @@ mod machine {
     pub(crate) mod survival;
 }
 
+#[path = "support/slow_registry.rs"]
+mod slow_registry;
 mod support;
 
 use std::process::ExitCode;

@@ -9,7 +9,7 @@ use paas_core::port::{ImagePull, InstancePhase, Runtime as _, RuntimeEvent};
 
 use super::fixture::{Fixture, ok};
 use super::image;
-use crate::support::slow_registry::SlowRegistry;
+use crate::slow_registry::SlowRegistry;
 
 /// How long the image takes.
 const SLOW: Duration = Duration::from_secs(4);

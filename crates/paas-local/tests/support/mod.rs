@@ -3,5 +3,4 @@
 pub(crate) mod leftovers;
 pub(crate) mod ordinary_user;
 pub(crate) mod program;
-pub(crate) mod slow_registry;
 pub(crate) mod user;
