@@ -126,7 +126,7 @@ async fn figures_of_requests_are_told_to_whoever_may_see_the_application() {
         let all = session.all_traffic().await.unwrap();
         all.into_iter().map(|(_, count)| count.component.at).collect()
     };
-    assert_eq!(apps(&viewer).await, [other.clone()]);
+    assert_eq!(apps(&viewer).await, std::slice::from_ref(&other));
     assert_eq!(apps(&admin).await, [other, at()]);
     assert_eq!(apps(&platform.session(Actor::user("nobody"))).await, []);
 }
