@@ -27,6 +27,7 @@ mod route;
 mod run;
 mod scale;
 mod stream;
+mod traffic;
 mod work;
 
 use async_trait::async_trait;
@@ -63,6 +64,7 @@ pub use route::{AddRoute, GetRoutes, RemoveRoute, RoutesView, SetRoutes};
 pub use run::{AttachRun, GetRun, ListRuns, RunCommand, StopRun};
 pub use scale::{ScaleApp, Scaled};
 pub use stream::{ReadEvents, ReadLogs, UseExec};
+pub use traffic::{ReadAllTraffic, ReadTraffic};
 pub use work::Work;
 
 pub(crate) use deploy::render::secret_refs;

@@ -47,7 +47,10 @@ pub use queue::{Backoff, KeyedQueue, Work};
 pub use rollout::{Advanced, RolloutView, advance};
 pub use secrets::SecretResolver;
 pub use services::Services;
-pub use session::{AppUsage, EventAt, InstanceUsage, MissingUsage, Outcome, Progress, Session};
+pub use session::{
+    AppTraffic, AppUsage, CallTraffic, EventAt, InstanceUsage, LatencySummary, Outcome, Progress,
+    RouteTraffic, Session, SilentCluster, TrafficSummary, VersionTraffic,
+};
 pub use status::{
     AppState, AppStatus, ClusterStatus, ComponentStatus, InstanceStatus, RolloutStatus, RouteStatus,
     ScheduleStatus, TrackStatus, VersionStatus,

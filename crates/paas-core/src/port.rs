@@ -26,6 +26,7 @@ mod router;
 mod runtime;
 mod spaces;
 mod store;
+mod traffic;
 
 use std::fmt;
 use std::pin::Pin;
@@ -50,14 +51,16 @@ pub use router::{
     ServiceTraffic,
 };
 pub use runtime::{
-    ExitStatus, InstanceFailure, InstanceId, InstanceObservation, InstancePhase, RunInput, RunObservation,
-    RunSpec, Runtime, RuntimeCapabilities, RuntimeEvent, SetKey, SetObservation, SetSpec, TrackObservation,
+    ExitStatus, ImagePull, InstanceFailure, InstanceId, InstanceObservation, InstancePhase, RunInput,
+    RunObservation, RunSpec, Runtime, RuntimeCapabilities, RuntimeEvent, SetKey, SetObservation, SetSpec,
+    TrackObservation,
 };
 pub use spaces::{Drift, Spaces};
 pub use store::{
     Change, ChangeStream, Document, DocumentKey, Expect, ListOptions, Page, Revision, Store, StoreLimits,
     Txn, Write,
 };
+pub use traffic::{Latency, Responses, Traffic, TrafficCount, TrafficFigures, TrafficSource};
 
 /// A stream of results, as ports return them.
 pub type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T>> + Send + 'static>>;

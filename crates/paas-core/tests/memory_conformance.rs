@@ -21,7 +21,7 @@ use paas_core::model::{
 };
 use paas_core::port::{
     Admission, ClusterPorts, Drift, Epoch, Exec, InstanceId, Logs, Registry, Router, RouterCapabilities,
-    RunInput, RunObservation, RunSpec, Runtime, RuntimeCapabilities, SetKey, SetSpec,
+    RunInput, RunObservation, RunSpec, Runtime, RuntimeCapabilities, SetKey, SetSpec, Traffic,
 };
 use paas_core::{ComponentKey, EnvRef, ErrorKind, TrackKey};
 use serde_json::{Value, json};
@@ -197,6 +197,10 @@ fn answer(result: Result<paas_core::memory::Served, paas_core::memory::Refusal>)
 impl RouterFixture for Fixture {
     fn router(&self) -> Arc<dyn Router> {
         Arc::new(self.cluster.router())
+    }
+
+    fn traffic(&self) -> Option<Arc<dyn Traffic>> {
+        Some(Arc::new(self.cluster.router()))
     }
 
     fn required(&self) -> RouterCapabilities {

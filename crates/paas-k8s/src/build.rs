@@ -22,7 +22,7 @@ use crate::options::KubernetesOptions;
 use crate::scheme::{Installation, keys};
 
 pub(crate) use config::needs_objects;
-pub(crate) use pod::check;
+pub(crate) use pod::{check, faults};
 pub(crate) use run::input_of;
 pub(crate) use service::{NOBODY, Selection, component_service, nobody_service};
 pub(crate) use set::SetObjects;

@@ -46,7 +46,11 @@ impl Runtime for KubernetesCluster {
     }
 
     fn refusals(&self, template: &Template) -> Vec<Fault> {
-        crate::manifests::refusals(&self.shared.options, template)
+        let options = &self.shared.options;
+        if !template.manifests.is_empty() {
+            return crate::manifests::refusals(options, template);
+        }
+        crate::build::faults(options, template, template.kind.runs_to_completion())
     }
 
     async fn ensure(&self, epoch: Epoch, spec: &SetSpec) -> Result<()> {

@@ -19,6 +19,7 @@ mod router;
 mod run;
 mod runtime;
 mod set;
+mod traffic;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -163,6 +164,7 @@ impl LocalMachine {
             logs: Some(machine.clone()),
             exec: Some(machine.clone()),
             metrics: Some(machine.clone()),
+            traffic: Some(machine.clone()),
             nodes: Some(machine.clone()),
             ..ClusterPorts::new(machine.clone(), machine)
         }

@@ -14,17 +14,20 @@ mod machine {
     pub(crate) mod owners;
     pub(crate) mod printed;
     pub(crate) mod probes;
+    pub(crate) mod pulls;
     pub(crate) mod streams;
     pub(crate) mod survival;
 }
 
+#[path = "support/slow_registry.rs"]
+mod slow_registry;
 mod support;
 
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 use machine::fixture::Fixture;
-use machine::{behaviour, commands, fixture, image, interactive, owners, printed, probes, survival};
+use machine::{behaviour, commands, fixture, image, interactive, owners, printed, probes, pulls, survival};
 use paas_core::conformance::Promise;
 use support::ordinary_user;
 
@@ -34,7 +37,7 @@ fn main() -> ExitCode {
         commands::be_a_server(&folder);
     }
     let arguments = Arguments::from_args();
-    let suites: [(&str, Vec<Promise<Fixture>>); 12] = [
+    let suites: [(&str, Vec<Promise<Fixture>>); 13] = [
         ("runtime", paas_core::runtime_conformance!(list)),
         ("router", paas_core::router_conformance!(list)),
         ("exec", paas_core::exec_conformance!(list)),
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         ("behaviour", behaviour::promises()),
         ("commands", commands::promises()),
         ("probes", probes::promises()),
+        ("pulls", pulls::promises()),
         ("printed", printed::promises()),
         ("interactive", interactive::promises()),
         ("owners", owners::promises()),

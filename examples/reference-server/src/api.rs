@@ -29,6 +29,7 @@ mod run;
 mod service;
 mod sse;
 mod token;
+mod traffic;
 
 use axum::Router;
 use axum::routing::get;
@@ -53,6 +54,7 @@ fn routes() -> Routes {
     .chain([
         cluster::routes,
         node::routes,
+        traffic::routes,
         logs::routes,
         exec::routes,
         run::routes,

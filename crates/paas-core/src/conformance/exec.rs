@@ -79,6 +79,7 @@ macro_rules! exec_conformance {
             outputs_stay_apart_without_a_terminal,
             input_is_passed_on_and_can_end,
             dropping_the_input_closes_it,
+            input_and_output_do_not_wait_for_each_other,
             the_environment_is_the_instances_own,
             a_terminal_has_the_size_asked_for,
             a_signal_ends_the_command,
@@ -185,6 +186,25 @@ pub async fn dropping_the_input_closes_it(fixture: &dyn ExecFixture) {
     drop(input);
     let (unused, _) = tokio::sync::mpsc::channel(1);
     assert_eq!(case.collect(ExecSession { input: unused, output }).await.code, Some(0));
+}
+
+/// A command that prints while it reads gets all of its input, however much that is: nobody waits for the other side.
+pub async fn input_and_output_do_not_wait_for_each_other(fixture: &dyn ExecFixture) {
+    const PIECES: usize = 64;
+    let case = Case::new(fixture, "exec-both-ways");
+    fixture.start(&case.track).await;
+    let session = case.open(&case.options(&Command::Cat)).await;
+    // More than any buffer on the way holds.
+    let piece: Vec<u8> = "there and back\n".repeat(1000).into_bytes();
+    let input = session.input.clone();
+    let feed = async {
+        for _ in 0..PIECES {
+            input.send(ExecInput::Stdin(piece.clone())).await.expect("it takes input");
+        }
+        input.send(ExecInput::CloseStdin).await.expect("it takes input");
+    };
+    let (output, ()) = futures::join!(case.collect(session), feed);
+    assert_eq!((output.stdout.len(), output.code), (PIECES * piece.len(), Some(0)));
 }
 
 /// The command runs with the instance's environment.

@@ -1,4 +1,6 @@
-//! The promises of [`Router`].
+//! The promises of [`Router`], and of what it counts.
+
+mod counted;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +15,12 @@ use crate::model::{Port, Protocol, RevisionId};
 use crate::name::{AppEnv, ClusterName, TrackKey};
 use crate::port::{
     Backend, Epoch, RouteBinding, Router, RouterCapabilities, RouterEvent, ServiceObservation, ServiceState,
-    ServiceTraffic,
+    ServiceTraffic, Traffic,
+};
+
+pub use counted::{
+    a_request_that_nobody_could_answer_is_counted_as_an_error_of_the_router,
+    requests_are_counted_by_their_access_point_and_their_revision,
 };
 
 /// How many requests are under way at once where many are counted.
@@ -33,6 +40,9 @@ pub enum Answer {
 pub trait RouterFixture: Send + Sync {
     /// The router.
     fn router(&self) -> Arc<dyn Router>;
+
+    /// What it counted; nothing if it does not count.
+    fn traffic(&self) -> Option<Arc<dyn Traffic>>;
 
     /// The capabilities that it must claim; checked in beside the backend.
     fn required(&self) -> RouterCapabilities;
@@ -99,6 +109,8 @@ macro_rules! router_conformance {
             tcp_ports_lead_to_instances,
             watch_tells_of_changes,
             a_lower_epoch_is_rejected,
+            requests_are_counted_by_their_access_point_and_their_revision,
+            a_request_that_nobody_could_answer_is_counted_as_an_error_of_the_router,
         }
     };
 }

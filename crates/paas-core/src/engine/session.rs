@@ -5,6 +5,7 @@ mod attendance;
 mod cluster;
 mod follow;
 mod streams;
+mod traffic;
 
 use std::sync::Arc;
 
@@ -13,9 +14,10 @@ use crate::action::{Action, Call, RequestOptions, perform};
 use crate::error::Result;
 use crate::tenancy::Actor;
 
-pub use cluster::{AppUsage, InstanceUsage, MissingUsage};
+pub use cluster::{AppUsage, InstanceUsage, SilentCluster};
 pub use follow::{Outcome, Progress};
 pub use streams::EventAt;
+pub use traffic::{AppTraffic, CallTraffic, LatencySummary, RouteTraffic, TrafficSummary, VersionTraffic};
 
 /// What one actor does with the platform. Each method is an [`Action`], run by [`Session::perform`].
 #[derive(Debug, Clone)]

@@ -15,7 +15,7 @@ use crate::action::ReleaseSummary;
 use crate::engine::{Outage, RunRecord, Skipped};
 use crate::model::{ComponentKind, ReleaseNumber, RevisionId, RouteSpec, Schedule};
 use crate::name::{AppEnv, ClusterName, ComponentName};
-use crate::port::{ExitStatus, InstanceFailure, InstanceId, InstancePhase, Revision};
+use crate::port::{ExitStatus, ImagePull, InstanceFailure, InstanceId, InstancePhase, Revision};
 
 /// How an application is in an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -249,6 +249,9 @@ pub struct InstanceStatus {
     /// Why it does not run or serve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<InstanceFailure>,
+    /// How far its image has come while it is being fetched, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull: Option<ImagePull>,
 }
 
 /// An access point.

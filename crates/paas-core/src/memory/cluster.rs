@@ -137,6 +137,7 @@ pub(super) struct State {
     objects: BTreeMap<TrackKey, objects::Objects>,
     services: BTreeMap<TrackKey, Service>,
     routes: BTreeMap<AppEnv, Vec<RouteBinding>>,
+    counted: traffic::Counted,
     logs: BTreeMap<TrackKey, broadcast::Sender<LogLine>>,
     epochs: BTreeMap<String, Epoch>,
     capacity: Option<usize>,
@@ -187,6 +188,7 @@ impl SimulatedCluster {
             objects: BTreeMap::new(),
             services: BTreeMap::new(),
             routes: BTreeMap::new(),
+            counted: traffic::Counted::new(),
             logs: BTreeMap::new(),
             epochs: BTreeMap::new(),
             capacity: None,
@@ -217,6 +219,7 @@ impl SimulatedCluster {
             logs: Some(Arc::new(self.logs())),
             exec: Some(Arc::new(self.exec())),
             metrics: Some(Arc::new(SimulatedMetrics(self.inner.clone()))),
+            traffic: Some(Arc::new(self.router())),
             nodes: Some(Arc::new(SimulatedNodes(self.inner.clone()))),
             spaces: Some(Arc::new(SimulatedSpaces(self.inner.clone()))),
             ..ClusterPorts::new(Arc::new(self.runtime()), Arc::new(self.router()))

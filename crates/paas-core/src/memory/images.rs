@@ -15,6 +15,7 @@ use crate::port::{ImageQuery, Registry, ResolvedImage};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     pull: Duration,
+    layers: Vec<u64>,
     ready_after: Option<Duration>,
     ends: Option<(Duration, Ending)>,
     drains_for: Duration,
@@ -28,6 +29,7 @@ impl Default for Image {
     fn default() -> Self {
         Self {
             pull: Duration::ZERO,
+            layers: Vec::new(),
             ready_after: Some(Duration::ZERO),
             ends: None,
             drains_for: Duration::ZERO,
@@ -49,6 +51,13 @@ impl Image {
     #[must_use]
     pub fn with_pull(mut self, pull: Duration) -> Self {
         self.pull = pull;
+        self
+    }
+
+    /// It has layers of these sizes in bytes: while it is pulled, instances tell after each one how far it has come.
+    #[must_use]
+    pub fn with_layers(mut self, layers: impl IntoIterator<Item = u64>) -> Self {
+        self.layers = layers.into_iter().collect();
         self
     }
 
@@ -111,6 +120,11 @@ impl Image {
     /// How long pulling it takes.
     pub fn pull(&self) -> Duration {
         self.pull
+    }
+
+    /// The sizes of its layers in bytes, if they are told.
+    pub fn layers(&self) -> &[u64] {
+        &self.layers
     }
 
     /// How long an instance takes from its start until it is ready; nothing if it never is.

@@ -17,7 +17,7 @@ use crate::port::ClusterPorts;
 /// A call of a port.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Call {
-    /// The port: `runtime`, `router`, `logs`, `exec`, `metrics`, `nodes`, `spaces`, `store`, `registry`, `key_ring`, `authorizer`
+    /// The port: `runtime`, `router`, `logs`, `exec`, `metrics`, `traffic`, `nodes`, `spaces`, `store`, `registry`, `key_ring`, `authorizer`
     /// or `admission`.
     pub port: &'static str,
     /// The method.
@@ -90,6 +90,7 @@ pub fn intercept_cluster(ports: ClusterPorts, interceptors: &[Arc<dyn Intercepto
         logs: wrapped!(ports.logs),
         exec: wrapped!(ports.exec),
         metrics: wrapped!(ports.metrics),
+        traffic: wrapped!(ports.traffic),
         nodes: wrapped!(ports.nodes),
         spaces: wrapped!(ports.spaces),
     }

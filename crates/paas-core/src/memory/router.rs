@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::name::{AppEnv, TrackKey};
 use crate::port::{
     BoxStream, Epoch, RouteBinding, Router, RouterCapabilities, RouterEvent, ServiceObservation,
-    ServiceTraffic,
+    ServiceTraffic, Traffic, TrafficCount,
 };
 
 /// The router of a [`SimulatedCluster`](super::SimulatedCluster); it sees which of the cluster's instances are ready.
@@ -63,5 +63,12 @@ impl Router for SimulatedRouter {
 
     async fn watch(&self) -> Result<BoxStream<RouterEvent>> {
         Ok(self.0.watch_router())
+    }
+}
+
+#[async_trait]
+impl Traffic for SimulatedRouter {
+    async fn counted(&self) -> Result<Vec<TrafficCount>> {
+        Ok(self.0.with(|state| state.counted()))
     }
 }

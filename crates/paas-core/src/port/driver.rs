@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Exec, Logs, Metrics, Nodes, Router, Runtime, Spaces};
+use super::{Exec, Logs, Metrics, Nodes, Router, Runtime, Spaces, Traffic};
 use crate::error::{Fault, Result};
 use crate::model::SecretRef;
 use crate::name::{AppEnv, ClusterName};
@@ -26,6 +26,8 @@ pub struct ClusterPorts {
     pub exec: Option<Arc<dyn Exec>>,
     /// What they use.
     pub metrics: Option<Arc<dyn Metrics>>,
+    /// What the router counted of requests.
+    pub traffic: Option<Arc<dyn Traffic>>,
     /// The machines.
     pub nodes: Option<Arc<dyn Nodes>>,
     /// The isolated spaces of environments, where there are such.
@@ -35,7 +37,16 @@ pub struct ClusterPorts {
 impl ClusterPorts {
     /// What every cluster has; the rest is added by its fields.
     pub fn new(runtime: Arc<dyn Runtime>, router: Arc<dyn Router>) -> Self {
-        Self { runtime, router, logs: None, exec: None, metrics: None, nodes: None, spaces: None }
+        Self {
+            runtime,
+            router,
+            logs: None,
+            exec: None,
+            metrics: None,
+            traffic: None,
+            nodes: None,
+            spaces: None,
+        }
     }
 }
 

@@ -114,6 +114,29 @@ impl InstanceFailure {
     }
 }
 
+/// How far the image of an instance has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ImagePull {
+    /// How many bytes are here, as they are transferred; less than before when a broken transfer begins again.
+    pub received_bytes: u64,
+    /// How many bytes all layers have together, as they are transferred.
+    pub total_bytes: u64,
+    /// How many layers are ready to be used.
+    pub layers_done: u32,
+    /// How many layers there are.
+    pub layers: u32,
+}
+
+impl fmt::Display for ImagePull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tenths = |bytes: u64| bytes / 100_000;
+        let (received, total) = (tenths(self.received_bytes), tenths(self.total_bytes));
+        let (whole, tenth) = (received / 10, received % 10);
+        write!(f, "{whole}.{tenth} of {}.{} MB, ", total / 10, total % 10)?;
+        write!(f, "{} of {} layers", self.layers_done, self.layers)
+    }
+}
+
 /// An instance as the backend sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceObservation {
@@ -131,6 +154,9 @@ pub struct InstanceObservation {
     pub last_exit: Option<ExitStatus>,
     /// Why it does not run or serve.
     pub failure: Option<InstanceFailure>,
+    /// How far its image has come while it is being fetched, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull: Option<ImagePull>,
 }
 
 /// A set as the backend sees it.
@@ -266,6 +292,8 @@ pub enum RuntimeEvent {
 ///   policy says, with growing pauses, through restarts of the server and of the machine.
 /// - [`Runtime::observe`] shows a state no older than every mutation that returned before the call.
 /// - [`Runtime::watch`] tells of every change after the call that made the stream; changes may be merged.
+/// - How far an image has come ([`InstanceObservation::pull`]) is for people and decides nothing. It is told while the
+///   instance is [`InstancePhase::Pending`] only, and the watch tells of its changes a few times a second at most.
 /// - A run is started at most once per id: [`Runtime::start_run`] of a known id changes nothing. It is kept, with its
 ///   exit status, until [`Runtime::remove_run`]. A run whose end cannot be known is `lost`, never a success.
 /// - A run with input or a terminal ([`RunSpec::input`]) is for one attachment ([`ExecTarget::Run`](super::ExecTarget::Run)).

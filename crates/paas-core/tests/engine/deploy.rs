@@ -244,7 +244,7 @@ async fn a_release_that_never_becomes_ready_is_aborted_by_hand_and_tried_again()
     assert_eq!(status.state, AppState::Releasing);
     lab.session.abort(&at(), "it does not start").await.unwrap();
     lab.settle().await;
-    lab.clock.advance(jiff::SignedDuration::from_secs(60));
+    lab.clock.advance(SignedDuration::from_secs(60));
     lab.settle().await;
     let release = lab.session.release(&at(), ReleaseNumber(2)).await.unwrap();
     let ReleaseState::Aborted { reason, .. } = &release.state else { panic!("{:?}", release.state) };
@@ -267,9 +267,9 @@ async fn the_deadline_aborts_a_release_without_progress() {
     let bad = lab.session.deploy(&at(), deploy).await.unwrap();
     lab.broken.insert(bad.components[&web()].revision.clone());
     lab.settle().await;
-    lab.clock.advance(jiff::SignedDuration::from_secs(601));
+    lab.clock.advance(SignedDuration::from_secs(601));
     lab.settle().await;
-    lab.clock.advance(jiff::SignedDuration::from_secs(60));
+    lab.clock.advance(SignedDuration::from_secs(60));
     lab.settle().await;
     let release = lab.session.release(&at(), ReleaseNumber(2)).await.unwrap();
     assert!(matches!(release.state, ReleaseState::Aborted { .. }), "{:?}", release.state);
@@ -376,7 +376,7 @@ async fn what_was_aborted_is_not_what_the_next_release_builds_on() {
     lab.session.deploy(&at(), Deploy::image(web(), "shop/web:bad")).await.unwrap();
     lab.session.abort(&at(), "").await.unwrap();
     lab.settle().await;
-    lab.clock.advance(jiff::SignedDuration::from_secs(60));
+    lab.clock.advance(SignedDuration::from_secs(60));
     lab.settle().await;
     lab.session.deploy(&at(), Deploy::image(name("api"), "shop/api:2")).await.unwrap();
     lab.settle().await;
@@ -387,7 +387,7 @@ async fn what_was_aborted_is_not_what_the_next_release_builds_on() {
     lab.session.deploy(&at(), Deploy::spec(one(&json!({})))).await.unwrap();
     lab.session.abort(&at(), "").await.unwrap();
     lab.settle().await;
-    lab.clock.advance(jiff::SignedDuration::from_secs(60));
+    lab.clock.advance(SignedDuration::from_secs(60));
     lab.settle().await;
     lab.session.scale(&at(), &name("api"), 3).await.unwrap();
     lab.settle().await;

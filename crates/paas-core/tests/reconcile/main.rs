@@ -9,6 +9,7 @@
 mod clusters;
 mod faults;
 mod fencing;
+mod figures;
 mod harness;
 mod idle;
 mod journeys;

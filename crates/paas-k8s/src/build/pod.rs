@@ -181,6 +181,17 @@ pub(crate) fn check(
     template: &Template,
     is_run: bool,
 ) -> Result<()> {
+    let faults = faults(options, template, is_run);
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Unsupported, operation)
+        .with_context("component", &template.component)
+        .with_faults(faults))
+}
+
+/// What cannot be done on Kubernetes, each with its path in the template.
+pub(crate) fn faults(options: &KubernetesOptions, template: &Template, is_run: bool) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut fault = |path: &str, message: String| faults.push(Fault::new(path, message));
     if template.image.starts_with("oci:") || template.image.starts_with("oci-archive:") {
@@ -226,10 +237,5 @@ pub(crate) fn check(
             fault(path, "it asks a port that the component does not have".to_owned());
         }
     }
-    if faults.is_empty() {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Unsupported, operation)
-        .with_context("component", &template.component)
-        .with_faults(faults))
+    faults
 }

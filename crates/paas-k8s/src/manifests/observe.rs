@@ -94,6 +94,7 @@ impl Shared {
                 restarts: standing().map(instance::restarts).sum(),
                 last_exit: None,
                 failure: failure.clone(),
+                pull: None,
             });
         }
         Ok(observation)

@@ -20,6 +20,8 @@ pub(crate) fn observe(pod: &Pod) -> InstanceObservation {
         restarts: restarts(pod),
         last_exit: last_end(container).map(exit),
         failure: if phase == InstancePhase::Ready { None } else { failure::of_pod(pod, container) },
+        // The API tells that an image is being pulled, never how far.
+        pull: None,
     }
 }
 

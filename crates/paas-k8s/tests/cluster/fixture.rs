@@ -23,7 +23,7 @@ use paas_core::model::{
 use paas_core::port::{
     ClusterPorts, Epoch, Exec, ExecInput, ExecOptions, ExecOutput, ExecSession, ExecTarget, InstanceId, Logs,
     Router, RouterCapabilities, RunInput, RunObservation, RunSpec, Runtime, RuntimeCapabilities,
-    SecretSource, SecretValue, SetKey, SetObservation, SetSpec,
+    SecretSource, SecretValue, SetKey, SetObservation, SetSpec, Traffic,
 };
 use paas_core::{AppEnv, Bytes, ClusterName, ComponentKey, EnvRef, Result, TrackKey};
 use paas_k8s::client::connect;
@@ -354,6 +354,10 @@ impl RuntimeFixture for Fixture {
 impl RouterFixture for Fixture {
     fn router(&self) -> Arc<dyn Router> {
         Arc::new(self.cluster.clone())
+    }
+
+    fn traffic(&self) -> Option<Arc<dyn Traffic>> {
+        None
     }
 
     fn required(&self) -> RouterCapabilities {

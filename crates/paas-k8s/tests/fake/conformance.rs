@@ -15,7 +15,7 @@ use paas_core::memory::{Ending, Image};
 use paas_core::model::{Port, RestartPolicy, RevisionId, Template, Termination};
 use paas_core::port::{
     ClusterPorts, Epoch, Exec, InstanceId, Logs, Router, RouterCapabilities, RunInput, RunObservation,
-    RunSpec, Runtime, RuntimeCapabilities,
+    RunSpec, Runtime, RuntimeCapabilities, Traffic,
 };
 use paas_core::{ComponentKey, EnvRef, TrackKey};
 use paas_k8s::fake::Reply;
@@ -100,6 +100,10 @@ fn answer(reply: Reply) -> Answer {
 impl RouterFixture for Fixture {
     fn router(&self) -> Arc<dyn Router> {
         Arc::new(self.cluster.clone())
+    }
+
+    fn traffic(&self) -> Option<Arc<dyn Traffic>> {
+        None
     }
 
     fn required(&self) -> RouterCapabilities {

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::error::gateway as failed;
+pub(super) use compose::tcp_port;
 use compose::{compose, http_listener};
 
 /// The listener for HTTP.

@@ -125,7 +125,10 @@ impl Keeper {
         let shared = self.shared.clone();
         let mut going = self.going.clone();
         let prepared = async {
-            let image = shared.images.fetch(&self.template).await.map_err(|error| image_failure(&error))?;
+            let tell = |pull| self.show(|member| member.pulls(Some(pull)));
+            let fetched = shared.images.fetch(&self.template, tell).await;
+            self.show(|member| member.pulls(None));
+            let image = fetched.map_err(|error| image_failure(&error))?;
             let container = container_id(&self.id, number).map_err(|error| start_failure(&error))?;
             let rendered =
                 render::instance(&shared, &self.key.track, &self.id, container, &self.template, &image);

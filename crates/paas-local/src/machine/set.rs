@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use paas_core::port::{
-    Epoch, InstanceFailure, InstanceId, InstanceObservation, InstancePhase, SetKey, SetObservation,
+    Epoch, ImagePull, InstanceFailure, InstanceId, InstanceObservation, InstancePhase, SetKey, SetObservation,
 };
 use paas_core::{Error, ErrorKind, Result};
 use tokio::sync::watch;
@@ -51,6 +51,7 @@ impl Member {
                 restarts: 0,
                 last_exit: None,
                 failure: None,
+                pull: None,
             },
             going: watch::Sender::new(going),
             container: None,
@@ -78,6 +79,12 @@ impl Member {
         };
         self.seen.phase = phase;
         self.seen.failure = failure;
+        self.seen.pull = None;
+    }
+
+    /// Notes how far its image has come while it waits for it.
+    pub(super) fn pulls(&mut self, pull: Option<ImagePull>) {
+        self.seen.pull = pull.filter(|_| self.seen.phase == InstancePhase::Pending && !self.is_going());
     }
 }
 

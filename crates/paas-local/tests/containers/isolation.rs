@@ -1,6 +1,7 @@
 //! What an instance cannot do, and who it is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use paas_local::{ErrorKind, Secrets};
 
@@ -18,6 +19,7 @@ cases![
     layers_cover_each_other,
     nothing_of_the_server_leaks_into_it,
     processes_are_limited,
+    processors_are_limited,
     devices_are_there,
 ];
 
@@ -181,6 +183,27 @@ async fn processes_are_limited(machine: Arc<Machine>) {
     } else {
         assert_eq!(children, 20, "{said}");
     }
+}
+
+/// What a busy loop of two seconds gets of a processor.
+async fn gets(machine: &Machine, id: &str, limit: Option<u32>) -> Duration {
+    let mut spec = machine.spec(id, &["spin", "2000"]);
+    spec.limits.cpu_millis = limit;
+    let said = machine.output(&spec).await;
+    Duration::from_millis(said.trim().parse().expect("a number"))
+}
+
+async fn processors_are_limited(machine: Arc<Machine>) {
+    // 50 thousandths of two seconds are 100 ms. Without a limit it gets several times as much, on a busy machine too.
+    let plenty = Duration::from_millis(300);
+    let limited = gets(&machine, "limited", Some(50)).await;
+    if machine.host.limits_cpu() {
+        assert!(limited <= Duration::from_millis(150), "{limited:?}");
+    } else {
+        assert!(limited > plenty, "a limit that cannot be had keeps nothing from running: {limited:?}");
+    }
+    let free = gets(&machine, "free", None).await;
+    assert!(free > plenty, "{free:?}");
 }
 
 async fn devices_are_there(machine: Arc<Machine>) {

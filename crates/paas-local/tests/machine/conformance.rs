@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use paas_core::conformance::router::{Answer, RouterFixture};
 use paas_core::conformance::runtime::{RuntimeFixture, Workload};
 use paas_core::model::{RevisionId, Template};
-use paas_core::port::{InstanceId, Router, RouterCapabilities, Runtime, RuntimeCapabilities, SetKey};
+use paas_core::port::{
+    InstanceId, Router, RouterCapabilities, Runtime, RuntimeCapabilities, SetKey, Traffic,
+};
 use paas_core::{Bytes, ComponentKey, TrackKey};
 
 use super::fixture::{EPOCH, Fixture, get, ok, plain};
@@ -72,6 +74,10 @@ impl RuntimeFixture for Fixture {
 impl RouterFixture for Fixture {
     fn router(&self) -> Arc<dyn Router> {
         Arc::new(self.machine())
+    }
+
+    fn traffic(&self) -> Option<Arc<dyn Traffic>> {
+        Some(Arc::new(self.machine()))
     }
 
     fn required(&self) -> RouterCapabilities {

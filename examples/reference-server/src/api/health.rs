@@ -8,11 +8,9 @@ use serde::Serialize;
 
 use super::Service;
 use super::answer::{Answer, Outcome};
+use super::metrics::OPEN_METRICS;
 use super::operation::{Routes, probe};
 use crate::rest::problem::Problem;
-
-/// The media type of Prometheus' text format as `OpenMetrics` defines it.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// How the server is.
 #[derive(Serialize, JsonSchema)]

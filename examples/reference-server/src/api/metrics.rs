@@ -1,4 +1,7 @@
-//! Counters in the format of Prometheus. They name routes and phases, never tenants.
+//! Counters in the format of Prometheus. Those of the server name routes and phases, never tenants; those of applications are
+//! for whoever may see them.
+
+mod traffic;
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -11,6 +14,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+
+pub use traffic::text as traffic_text;
+
+/// The media type of Prometheus' text format as `OpenMetrics` defines it.
+pub const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {

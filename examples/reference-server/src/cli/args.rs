@@ -142,6 +142,8 @@ pub enum Command {
     Status(StatusArgs),
     /// What instances use now
     Top(AppArgs),
+    /// The requests in figures: by access point, by version, and by who called whom
+    Traffic(AppArgs),
     /// What instances print
     Logs(LogsArgs),
     /// Run a command in a running instance

@@ -17,6 +17,7 @@ mod route;
 mod runs;
 mod scale;
 mod status;
+mod traffic;
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -89,6 +90,7 @@ async fn carry_out(common: &Common, command: Command) -> Result<(), Failure> {
         Command::Deploy(args) => deploy::run(&session, args).await,
         Command::Status(args) => status::run(&session, args).await,
         Command::Top(args) => node::top(&session, args).await,
+        Command::Traffic(args) => traffic::run(&session, args).await,
         Command::Logs(args) => logs::run(&session, args).await,
         Command::Exec(args) => exec::exec(&session, args).await,
         Command::Run(args) => exec::run(&session, args).await,

@@ -6,7 +6,7 @@ use std::io::IsTerminal as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use paas_core::engine::{AppStatus, ComponentStatus, TrackStatus};
 use paas_core::model::ReleaseNumber;
-use paas_core::port::InstancePhase;
+use paas_core::port::{ImagePull, InstancePhase};
 
 use super::output::{Output, Tone, printable};
 
@@ -70,6 +70,9 @@ impl Live {
         for hold in &track.holds {
             line.push_str(&format!("\n    held: {}", printable(hold)));
         }
+        if let Some(pull) = pulled(track) {
+            line.push_str(&format!("\n    pulling {}: {pull}", component.name));
+        }
         for instance in &track.instances {
             if let Some(failure) = &instance.failure {
                 line.push_str(&format!("\n    {}: {}", instance.id, printable(&failure.message)));
@@ -100,6 +103,12 @@ impl Live {
         }
         lines.join("\n")
     }
+}
+
+/// How far the image has come that comes last, if any is being fetched.
+fn pulled(track: &TrackStatus) -> Option<ImagePull> {
+    let pulls = track.instances.iter().filter_map(|instance| instance.pull);
+    pulls.min_by_key(|pull| (pull.received_bytes, pull.layers_done))
 }
 
 /// The versions of a track with their ready instances.

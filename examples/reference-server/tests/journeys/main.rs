@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a journey that cannot go on fails")]
 
+#[path = "../../../../crates/paas-local/tests/support/slow_registry.rs"]
+mod slow_registry;
 #[path = "../../../../crates/paas-local/tests/support/user.rs"]
 mod user;
 
@@ -44,6 +46,7 @@ mod faults;
 mod interface;
 mod jobs;
 mod life;
+mod limits;
 mod memory;
 mod reboot;
 mod releases;
@@ -51,6 +54,7 @@ mod scheduled;
 mod secrets;
 mod settings;
 mod sources;
+mod traffic;
 
 use std::process::ExitCode;
 
@@ -62,7 +66,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // What is measured would wait for what others do: see `turn`.
     arguments.test_threads.get_or_insert(2);
-    let groups: [(&str, Vec<Journey>); 17] = [
+    let groups: [(&str, Vec<Journey>); 19] = [
         ("sources", sources::journeys()),
         ("existing", existing::journeys()),
         ("life", life::journeys()),
@@ -73,6 +77,8 @@ fn main() -> ExitCode {
         ("bad_versions", bad_versions::journeys()),
         ("faults", faults::journeys()),
         ("memory", memory::journeys()),
+        ("limits", limits::journeys()),
+        ("traffic", traffic::journeys()),
         ("disk", disk::journeys()),
         ("reboot", reboot::journeys()),
         ("secrets", secrets::journeys()),

@@ -76,6 +76,8 @@ async fn ensure(case: &Case<'_>, restart: RestartPolicy, code: i32) -> Option<Se
         "it names the field: {}",
         error.report()
     );
+    let refusals = case.runtime.refusals(&spec.template);
+    assert!(refusals.iter().any(|fault| fault.path == "restart"), "it is refused before, too: {refusals:?}");
     assert_eq!(case.set("r1").await, None, "nothing was made");
     None
 }

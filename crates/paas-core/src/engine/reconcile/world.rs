@@ -195,6 +195,7 @@ mod tests {
             restarts: 0,
             last_exit: None,
             failure: Some(failure),
+            pull: None,
         };
         let revision: RevisionId = "r1".parse().unwrap();
         let set = SetObservation {

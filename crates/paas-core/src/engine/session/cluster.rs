@@ -14,7 +14,7 @@ use crate::name::{AppEnv, ClusterName, ComponentName};
 use crate::port::{ClusterPorts, DrainReport, InstanceId, Node, Nodes, Usage};
 
 /// How long a cluster may take to tell something.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest drain that is waited for.
 const LONGEST_DRAIN: Duration = Duration::from_mins(15);
 
@@ -25,7 +25,7 @@ pub struct AppUsage {
     pub instances: Vec<InstanceUsage>,
     /// The clusters that tell nothing now, with the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub missing: Vec<MissingUsage>,
+    pub missing: Vec<SilentCluster>,
 }
 
 /// What an instance uses.
@@ -42,9 +42,9 @@ pub struct InstanceUsage {
     pub usage: Usage,
 }
 
-/// A cluster that tells nothing of what instances use.
+/// A cluster that does not tell what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct MissingUsage {
+pub struct SilentCluster {
     /// Which.
     pub cluster: ClusterName,
     /// Why.
@@ -120,7 +120,7 @@ impl Session {
                     usage.instances.extend(found.into_iter().map(of_track));
                 }
                 Err(error) if usage.missing.iter().all(|missing| missing.cluster != track.cluster) => {
-                    usage.missing.push(MissingUsage { cluster: track.cluster, reason: error.report() });
+                    usage.missing.push(SilentCluster { cluster: track.cluster, reason: error.report() });
                 }
                 Err(_) => {}
             }
@@ -140,7 +140,7 @@ impl Session {
 }
 
 /// What a cluster answers within a time.
-async fn in_time<T>(
+pub(super) async fn in_time<T>(
     cluster: &ClusterName,
     patience: Duration,
     call: impl Future<Output = Result<T>> + Send,

@@ -371,6 +371,7 @@ impl Documents {
             restarts: instance.restarts,
             last_exit: instance.last_exit.clone(),
             failure: instance.failure.clone(),
+            pull: instance.pull,
         })
     }
 

@@ -1,5 +1,7 @@
 //! The lives of instances: pulled, started, ready, ended, started again.
 
+mod pull;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -9,7 +11,8 @@ use super::{Ending, LINES, State, Tick, seconds};
 use crate::memory::Image;
 use crate::model::{RestartPolicy, Template};
 use crate::port::{
-    ExitStatus, InstanceFailure, InstanceId, InstanceObservation, InstancePhase, LogLine, LogStream, SetKey,
+    ExitStatus, ImagePull, InstanceFailure, InstanceId, InstanceObservation, InstancePhase, LogLine,
+    LogStream, SetKey,
 };
 
 /// The first pause before an instance that ended is started again; it doubles each time.
@@ -36,11 +39,14 @@ pub(in crate::memory) struct Instance {
     early_ends: u32,
     last_exit: Option<ExitStatus>,
     failure: Option<InstanceFailure>,
+    pull: Option<ImagePull>,
 }
 
 /// What happens to an instance by itself.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Stage {
+    /// So many layers are here.
+    Layers(usize),
     Pulled,
     Ready,
     Ends(Ending),
@@ -64,6 +70,7 @@ impl Instance {
             early_ends: 0,
             last_exit: None,
             failure: None,
+            pull: None,
         }
     }
 
@@ -91,6 +98,7 @@ impl Instance {
             restarts: self.restarts,
             last_exit: self.last_exit.clone(),
             failure: self.failure.clone(),
+            pull: self.pull.filter(|_| self.phase == InstancePhase::Pending),
         }
     }
 
@@ -107,6 +115,7 @@ impl State {
             _ => return,
         }
         match what {
+            Stage::Layers(layers) => self.layers_came(key, id, layers),
             Stage::Pulled => self.pulled(key, id),
             Stage::Ready => self.set_ready(key, id, true),
             Stage::Ends(ending) => self.end(key, id, ending),

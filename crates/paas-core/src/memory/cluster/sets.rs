@@ -199,8 +199,8 @@ impl State {
         if let Some(set) = self.sets.get_mut(key) {
             set.instances.push(instance);
         }
-        let pull = self.images.behavior(&digest).map_or(Duration::ZERO, |image| image.pull());
-        self.instance_after(key, &id, 0, pull, Stage::Pulled);
+        let image = self.images.behavior(&digest);
+        self.pull(key, &id, image.as_ref());
         self.changed(&key.track);
         true
     }

@@ -1,12 +1,21 @@
-//! Which instance answers a request.
+//! Which instance answers a request, and how many did.
 
 use std::collections::BTreeMap;
 
 use super::{Refusal, Served, SimulatedCluster, State, Tick};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::RevisionId;
-use crate::name::{AppEnv, TrackKey};
-use crate::port::{Epoch, RouteBinding, RouterEvent, ServiceObservation, ServiceState, ServiceTraffic};
+use crate::name::{AppEnv, ComponentKey, TrackKey};
+use crate::port::{
+    Epoch, Latency, RouteBinding, RouterEvent, ServiceObservation, ServiceState, ServiceTraffic,
+    TrafficCount, TrafficFigures, TrafficSource,
+};
+
+/// The upper bound of the one bucket of latencies, in microseconds: what is simulated takes no time.
+const NO_TIME_US: u64 = 1000;
+
+/// What was counted, by source, component and revision.
+pub(super) type Counted = BTreeMap<(TrafficSource, ComponentKey, Option<RevisionId>), TrafficFigures>;
 
 /// The traffic of a track: what was applied last, and what is in force.
 #[derive(Debug)]
@@ -36,7 +45,8 @@ impl SimulatedCluster {
                 let reason = format!("no access point for {host}{path}");
                 return Err(Refusal { status: 404, reason });
             };
-            state.serve(&route.track)
+            let source = TrafficSource::Route { name: route.name };
+            state.serve_counted(source, &route.track)
         })
     }
 
@@ -50,17 +60,18 @@ impl SimulatedCluster {
             let Some(route) = routes.find(|route| route.tcp_port == Some(port)) else {
                 return Err(Refusal { status: 404, reason: format!("no access point on port {port}") });
             };
-            let track = route.track.clone();
-            state.serve(&track)
+            let (name, track) = (route.name.clone(), route.track.clone());
+            state.serve_counted(TrafficSource::Route { name }, &track)
         })
     }
 
-    /// Sends a request to a track as another component would.
+    /// Sends a request to a track as this component would.
     ///
     /// # Errors
     /// A [`Refusal`] as for [`SimulatedCluster::request`].
-    pub fn call(&self, track: &TrackKey) -> Result<Served, Refusal> {
-        self.inner.with(|state| state.serve(track))
+    pub fn call(&self, caller: &ComponentKey, track: &TrackKey) -> Result<Served, Refusal> {
+        let source = TrafficSource::Component { component: caller.clone() };
+        self.inner.with(|state| state.serve_counted(source, track))
     }
 }
 
@@ -163,6 +174,29 @@ impl State {
             })
             .max_by_key(|(rank, _)| *rank)
             .map(|(_, route)| route.clone())
+    }
+
+    /// Lets a request be served, and counts how that went.
+    fn serve_counted(&mut self, source: TrafficSource, track: &TrackKey) -> Result<Served, Refusal> {
+        let served = self.serve(track);
+        let revision = served.as_ref().ok().map(|served| served.revision.clone());
+        let figures = self.counted.entry((source, track.component.clone(), revision)).or_default();
+        let ok = u64::from(served.is_ok());
+        figures.responses.successful += ok;
+        figures.responses.server_error += 1 - ok;
+        figures.router_errors += 1 - ok;
+        figures.latency.add(&Latency { bounds_us: vec![NO_TIME_US], counts: vec![1, 0], sum_us: 0 });
+        served
+    }
+
+    pub(in crate::memory) fn counted(&self) -> Vec<TrafficCount> {
+        let count = |((source, component, revision), figures): (&(_, _, _), &TrafficFigures)| TrafficCount {
+            source: TrafficSource::clone(source),
+            component: ComponentKey::clone(component),
+            revision: Option::clone(revision),
+            figures: figures.clone(),
+        };
+        self.counted.iter().map(count).collect()
     }
 
     fn serve(&mut self, track: &TrackKey) -> Result<Served, Refusal> {

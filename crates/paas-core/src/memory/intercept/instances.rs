@@ -1,4 +1,4 @@
-//! What is asked of instances, with interceptors.
+//! What is asked of instances and of their traffic, with interceptors.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::name::TrackKey;
 use crate::port::{
     BoxStream, Exec, ExecOptions, ExecSession, ExecTarget, InstanceId, LogLine, LogOptions, Logs, Metrics,
-    Usage,
+    Traffic, TrafficCount, Usage,
 };
 
 #[async_trait]
@@ -38,5 +38,13 @@ impl Exec for Intercepted<dyn Exec> {
 impl Metrics for Intercepted<dyn Metrics> {
     async fn usage(&self, track: &TrackKey) -> Result<BTreeMap<InstanceId, Usage>> {
         self.around("metrics", "usage", track.to_string(), false, self.inner.usage(track)).await
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Traffic for Intercepted<dyn Traffic> {
+    async fn counted(&self) -> Result<Vec<TrafficCount>> {
+        self.around("traffic", "counted", String::new(), false, self.inner.counted()).await
     }
 }

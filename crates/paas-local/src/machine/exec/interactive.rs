@@ -97,7 +97,7 @@ async fn start(
     options: &ExecOptions,
 ) -> Result<Process> {
     let template = template(spec);
-    let image = shared.images.fetch(&template).await.map_err(|error| {
+    let image = shared.images.fetch(&template, |_| ()).await.map_err(|error| {
         Error::new(ErrorKind::Unavailable, "look into the image of a run").with_source(error)
     })?;
     let at = &spec.track.component.at;

@@ -16,6 +16,18 @@ pub(super) fn http_listener(address: SocketAddr) -> Listener {
     Listener { id: config::ListenerId::new(HTTP), address, serves: Serves::Http { trust_forwarded: false } }
 }
 
+/// What stands before the number in the name of a TCP listener.
+const TCP: &str = "tcp-";
+
+fn tcp_listener(port: u16) -> config::ListenerId {
+    config::ListenerId::new(format!("{TCP}{port}"))
+}
+
+/// The port of a TCP listener; nothing if it is another one.
+pub(in super::super) fn tcp_port(listener: &config::ListenerId) -> Option<u16> {
+    listener.as_str().strip_prefix(TCP)?.parse().ok()
+}
+
 fn service_id(component: &ComponentKey) -> config::ServiceId {
     config::ServiceId::new(component.to_string())
 }
@@ -59,7 +71,7 @@ pub(super) fn compose(desired: &Desired, generation: u64, http: SocketAddr) -> C
             let service = service_id(component);
             if let Some(tcp) = route.tcp_port {
                 config.listeners.push(Listener {
-                    id: config::ListenerId::new(format!("tcp-{tcp}")),
+                    id: tcp_listener(tcp),
                     address: SocketAddr::new(http.ip(), tcp),
                     serves: Serves::Tcp { service, port },
                 });

@@ -172,7 +172,7 @@ fn details(output: Output, status: &AppStatus) -> String {
                 phase(instance.phase),
                 instance.restarts.into(),
                 instance.started_at.map_or_else(String::new, |then| age(then, now)).into(),
-                Text::toned(why(instance), Tone::Bad),
+                why(instance),
             ]
         });
         text.push('\n');
@@ -277,8 +277,12 @@ fn phase(phase: InstancePhase) -> Text {
     }
 }
 
-fn why(instance: &InstanceStatus) -> String {
-    let Some(failure) = &instance.failure else { return String::new() };
+/// Why an instance is not ready: how far its image has come, or what went wrong.
+fn why(instance: &InstanceStatus) -> Text {
+    if let Some(pull) = instance.pull {
+        return Text::toned(format!("pulling: {pull}"), Tone::Warn);
+    }
+    let Some(failure) = &instance.failure else { return "".into() };
     let first = failure.message.lines().next().unwrap_or_default();
-    printable(&format!("{}: {first}", failure.reason.replace('_', " ")))
+    Text::toned(format!("{}: {first}", failure.reason.replace('_', " ")), Tone::Bad)
 }

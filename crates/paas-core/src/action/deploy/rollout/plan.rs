@@ -40,9 +40,7 @@ pub(super) fn tracks(
     let together = draft.order(&base.env) == (ClusterOrder::AllAtOnce, OnClusterFailure::Back);
     for (i, component) in draft.version.spec.components.iter().enumerate() {
         let Some(rendered) = draft.templates.get(&component.name) else { continue };
-        if component.kind == ComponentKind::Manifests {
-            faults.extend(manifests(services, at, base, &format!("components[{i}]"), &rendered.template)?);
-        }
+        faults.extend(refused(services, at, base, &format!("components[{i}]"), &rendered.template)?);
         if component.kind == ComponentKind::ScheduledJob {
             runs(services, at, base, component)?;
         }
@@ -147,8 +145,8 @@ fn not_enforced(services: &Services, component: &Component, target: &Target) -> 
     })
 }
 
-/// What the environment's clusters refuse of a component of manifests.
-fn manifests(
+/// What the environment's clusters refuse of a component.
+fn refused(
     services: &Services,
     at: &AppEnv,
     base: &Base,
@@ -160,7 +158,7 @@ fn manifests(
     for target in &base.env.targets {
         // One that is away is asked when it is back: its backend checks again before it makes anything.
         let Some(ports) = clusters.get(&target.cluster) else { continue };
-        if !ports.runtime.capabilities().manifests {
+        if !template.manifests.is_empty() && !ports.runtime.capabilities().manifests {
             return Err(Error::new(ErrorKind::Unsupported, "release manifests")
                 .with_context("component", at.component(template.component.component.clone()))
                 .with_context("cluster", &target.cluster)
