@@ -49,8 +49,8 @@ pub struct Component {
     /// How the platform learns that an instance has started, can serve, and still lives.
     #[serde(default)]
     pub probes: Probes,
-    /// What happens when an instance ends by itself; `always` for services and workers, `on_failure` for jobs
-    /// of both kinds.
+    /// What happens when an instance ends by itself; `always` for services and workers, `never` for jobs of both
+    /// kinds, which run once: a release whose job fails goes back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<RestartPolicy>,
     /// The components that it calls; it can reach no others. A component starts after what it depends on.

@@ -104,9 +104,9 @@ fn restart(service: &Node<'_>, deploy: Option<&Node<'_>>, component: &mut Compon
     let (word, _) = text.split_once(':').unwrap_or((&text, ""));
     let is_job = component.kind == ComponentKind::Job;
     component.restart = match word {
-        "always" | "any" | "unless-stopped" if is_job => {
-            report.note(&node.path, "is left out: a job ends, and is started again only if it fails");
-            Some(RestartPolicy::OnFailure)
+        "always" | "any" | "unless-stopped" | "on-failure" if is_job => {
+            report.note(&node.path, "is left out: a job runs once, and a release whose job fails goes back");
+            None
         }
         "always" | "any" | "unless-stopped" => Some(RestartPolicy::Always),
         "on-failure" => Some(RestartPolicy::OnFailure),

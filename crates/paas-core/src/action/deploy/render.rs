@@ -125,7 +125,7 @@ pub(crate) async fn templates(
             resources: component.resources,
             probes: component.probes.clone(),
             restart: component.restart.unwrap_or(match component.kind {
-                ComponentKind::Job | ComponentKind::ScheduledJob => RestartPolicy::OnFailure,
+                ComponentKind::Job | ComponentKind::ScheduledJob => RestartPolicy::Never,
                 _ => RestartPolicy::Always,
             }),
             calls: calls(at, component, spec),

@@ -137,14 +137,12 @@ impl Component {
             ComponentKind::Service | ComponentKind::Worker | ComponentKind::Manifests => {
                 &[RestartPolicy::Always, RestartPolicy::OnFailure]
             }
-            ComponentKind::Job | ComponentKind::ScheduledJob => {
-                &[RestartPolicy::OnFailure, RestartPolicy::Never]
-            }
+            ComponentKind::Job | ComponentKind::ScheduledJob => &[RestartPolicy::Never],
         };
         if let Some(policy) = self.restart {
             check.require(allowed.contains(&policy), || match self.kind {
                 ComponentKind::Job | ComponentKind::ScheduledJob => {
-                    "a job is restarted on_failure or never".to_owned()
+                    "a job runs once; write never, or leave it out".to_owned()
                 }
                 _ => "a service or worker is restarted always or on_failure, so that its count is kept"
                     .to_owned(),
