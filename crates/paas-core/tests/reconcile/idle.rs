@@ -9,13 +9,6 @@ use tokio::time::sleep;
 
 use crate::harness::*;
 
-/// What is not the lease's renewal, nor a look at a space, which only writes where somebody else has.
-fn without_lease(calls: Vec<Call>) -> Vec<Call> {
-    let expected =
-        |call: &Call| call.object == "put lease all" || (call.port, call.operation) == ("spaces", "ensure");
-    calls.into_iter().filter(|call| !expected(call)).collect()
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_idle_platform_changes_nothing_on_any_port_through_forced_resyncs() {
     let world = World::new();
