@@ -95,10 +95,12 @@ impl Images {
     }
 }
 
-/// Of each layer what the pull says that has come furthest with it.
+/// Of each layer what the pull says that has come furthest with it. Pulls that have only waited so far say nothing: what they wait
+/// for may just have ended, and they have not found its layers yet.
 fn told(pulls: impl Iterator<Item = Vec<LayerProgress>>) -> Option<ImagePull> {
     let rank = |layer: &LayerProgress| (layer.state == LayerState::Done, layer.done_bytes);
-    let furthest = pulls.filter(|layers| !layers.is_empty()).reduce(|mut furthest, layers| {
+    let has_begun = |layers: &Vec<LayerProgress>| layers.iter().any(|it| it.state != LayerState::Waiting);
+    let furthest = pulls.filter(has_begun).reduce(|mut furthest, layers| {
         for (one, other) in furthest.iter_mut().zip(layers) {
             if rank(&other) > rank(one) {
                 *one = other;
@@ -132,7 +134,10 @@ mod tests {
     #[test]
     fn pulls_of_one_image_are_told_as_one() {
         assert_eq!(told([Vec::new()].into_iter()), None, "its layers are not known yet");
-        let told = told([layers([10, 0]), Vec::new(), layers([2, 4])].into_iter()).unwrap();
+        let waiting = layers([0, 0]).into_iter().map(|it| LayerProgress { state: LayerState::Waiting, ..it });
+        let waiting: Vec<_> = waiting.collect();
+        assert_eq!(told([waiting.clone()].into_iter()), None, "nothing was done yet");
+        let told = told([waiting, layers([10, 0]), Vec::new(), layers([2, 4])].into_iter()).unwrap();
         assert_eq!(told, ImagePull { received_bytes: 14, total_bytes: 20, layers_done: 1, layers: 2 });
     }
 }
