@@ -14,8 +14,9 @@ journeys! {
 /// Whether limits of memory are enforced, by what the machine says of itself.
 fn is_enforced(platform: &Platform) -> bool {
     let nodes = platform.json(["node", "list", "local"]);
-    let problems = nodes[0]["problems"].as_array().unwrap();
-    !problems.iter().any(|problem| problem.as_str().unwrap().contains("no limit of memory"))
+    assert!(nodes[0]["name"].is_string(), "the machine is listed: {nodes}");
+    let mut problems = nodes[0]["problems"].as_array().into_iter().flatten();
+    !problems.any(|problem| problem.as_str().unwrap().contains("no limit of memory"))
 }
 
 fn instances(platform: &Platform) -> Vec<serde_json::Value> {
