@@ -28,7 +28,7 @@ async fn lab() -> (Lab, Arc<MemoryAdmission>, Arc<Faults>) {
 
 fn foreign() -> AppSpec {
     let mut foreign = spec();
-    foreign.components[1].image = "elsewhere/api:1".to_owned();
+    "elsewhere/api:1".clone_into(&mut foreign.components[1].image);
     foreign
 }
 

@@ -109,7 +109,7 @@ async fn calls_of_a_cluster_are_told_with_their_objects_and_whether_they_may_cha
     nodes.drain(&node, Duration::ZERO).await.unwrap();
     let spaces = ports.spaces.unwrap();
     spaces.ensure(Epoch(1), &env).await.unwrap();
-    assert_eq!(spaces.list().await.unwrap(), [env.clone()]);
+    assert_eq!(spaces.list().await.unwrap(), std::slice::from_ref(&env));
     spaces.remove(Epoch(1), &env).await.unwrap();
     assert!(ports.metrics.unwrap().usage(&track).await.unwrap().is_empty());
     let lines = ports.logs.unwrap().logs(&track, &LogOptions::default()).await.unwrap();

@@ -77,7 +77,7 @@ async fn act_at_every_scope(lab: &Lab) {
         (Scope::AppEnv(at()), Role::Owner, true),
     ];
     for (index, (scope, role, may)) in scopes.into_iter().enumerate() {
-        let actor = Actor::user(&format!("actor-{index}"));
+        let actor = Actor::user(format!("actor-{index}"));
         lab.session.grant(&actor, role, scope.clone()).await.unwrap();
         let session = lab.platform.session(actor);
         let secret = format!("TOKEN_{index}");
