@@ -202,21 +202,24 @@ pub async fn carry_on(
     let answer = world.client.ask(server, method, &path, Some(&key), body.as_ref()).await?;
     assert!(story.accepts(&answer), "{story}: {answer:?}");
     let (begun, patience) = (Instant::now(), world.patience);
-    let (mut passed, mut quiet) = (0, Instant::now());
+    let (mut noted, mut quiet, mut status) = (0, Instant::now(), serde_json::Value::Null);
     loop {
+        assert!(begun.elapsed() < patience, "waited for the end of {story}; the status is {status:#?}");
         check_visit(world, story).await;
-        let server = world.server.as_ref().expect("it was started");
-        let status = world.client.read(server, HERE).await?;
-        let now = world.journal().len();
-        let is_quiet = now == passed;
-        if !is_quiet {
-            (passed, quiet) = (now, Instant::now());
+        let now = world.noted();
+        if now != noted {
+            // Whatever it does is not over: asking how it stands would only hold it up.
+            (noted, quiet) = (now, Instant::now());
+            tokio::time::sleep(PERIOD).await;
+            continue;
         }
+        let server = world.server.as_ref().expect("it was started");
+        status = world.client.read(server, HERE).await?;
         if story.is_told(&status) {
             let end = look(world, &status).await?;
             let is_end = match expected {
                 // It stays so: nothing was under way when it was seen.
-                Some(expected) => end == *expected && is_quiet && world.journal().len() == passed,
+                Some(expected) => end == *expected && world.noted() == noted,
                 // Nobody knows the first end in advance: it is there when nothing has changed for a while.
                 None => quiet.elapsed() > QUIET,
             };
@@ -232,8 +235,7 @@ pub async fn carry_on(
             // Looking at everything takes its time from those who have something to do.
             tokio::time::sleep(PERIOD * 4).await;
         }
-        assert!(begun.elapsed() < patience, "waited for the end of {story}; the status is {status:#?}");
-        tokio::time::sleep(PERIOD).await;
+        tokio::time::sleep(PERIOD * 2).await;
     }
 }
 

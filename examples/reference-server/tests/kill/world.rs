@@ -238,6 +238,11 @@ impl World {
         killer::read(&self.home.path().join("journal"))
     }
 
+    /// How much the journal holds: it grows with each point.
+    pub fn noted(&self) -> u64 {
+        std::fs::metadata(self.home.path().join("journal")).map_or(0, |journal| journal.len())
+    }
+
     /// What the servers have logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.home.path().join("log")).unwrap()
