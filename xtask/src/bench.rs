@@ -44,7 +44,8 @@ fn scenarios(workspace: &Workspace) -> Result<()> {
 
 /// The real binary on a real cluster.
 fn clusters(workspace: &Workspace) -> Result<()> {
-    let clusters = TestClusters::up(workspace)?;
+    // One: another beside it would take its share of the machine.
+    let clusters = TestClusters::up(workspace, &TestClusters::NAMES[..1])?;
     let measured = measure(workspace, CLUSTERS);
     measured.and(clusters.down())
 }

@@ -59,16 +59,16 @@ pub struct TestClusters {
 
 impl TestClusters {
     /// The names that `paas-cluster-harness` asks for.
-    const NAMES: [&str; 2] = ["a", "b"];
+    pub const NAMES: [&str; 2] = ["a", "b"];
 
-    /// Brings them up, unless a cluster is given.
-    pub fn up(workspace: &Workspace) -> Result<Self> {
+    /// Brings those of these names up, unless a cluster is given.
+    pub fn up(workspace: &Workspace, names: &[&'static str]) -> Result<Self> {
         if prerequisite::has_kubeconfig() {
             return Ok(Self { program: PathBuf::new(), ours: Vec::new() });
         }
         prerequisite::ensure(Task::ClusterOfTests)?;
         let mut clusters = Self { program: build(workspace)?.join("bin").join("cluster"), ours: Vec::new() };
-        for name in Self::NAMES {
+        for &name in names {
             let mut status = clusters.command("status", name);
             let was_up =
                 status.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|it| it.success());

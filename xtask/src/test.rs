@@ -103,7 +103,7 @@ fn run_program(
     let mut clusters = None;
     if program.needs.contains(&Need::Cluster) {
         let ready = steps.step("Kubernetes clusters (built once, in minutes)", || {
-            clusters = Some(TestClusters::up(workspace)?);
+            clusters = Some(TestClusters::up(workspace, &TestClusters::NAMES)?);
             Ok(())
         });
         if !ready {

@@ -34,6 +34,10 @@ fn main() -> Result<()> {
     for (what, times) in &rows {
         println!("{}", row(what, times));
     }
+    for pair in rows.chunks(2) {
+        let [ours, theirs] = [0, 1].map(|side| pair[side].1[RUNS / 2].as_secs_f64());
+        println!("{} takes {:.2} times as long as {}", pair[0].0, ours / theirs, pair[1].0);
+    }
     Ok(())
 }
 
