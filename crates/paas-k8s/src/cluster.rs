@@ -17,9 +17,10 @@ use tokio::task::JoinHandle;
 use crate::build::Builder;
 use crate::error::{failed, foreign, is_conflict};
 use crate::gateway_api;
+use crate::mirror::{Mirrors, noting};
 use crate::options::KubernetesOptions;
 use crate::probe::Uses;
-use crate::router::{Confirmations, Introductions};
+use crate::router::{Confirmations, Introductions, Turns};
 use crate::runtime::ATTEMPTS;
 use crate::scheme::{Installation, keys};
 use crate::watch::Events;
@@ -48,8 +49,11 @@ pub(crate) struct Shared {
     pub(crate) secrets: Arc<dyn SecretSource>,
     pub(crate) features: Features,
     pub(crate) events: Events,
+    pub(crate) mirrors: Arc<Mirrors>,
     pub(crate) confirmations: Confirmations,
     pub(crate) introductions: Introductions,
+    /// Whoever writes the routes of an application.
+    pub(crate) turns: Turns,
     /// The spaces that were made or checked since the cluster was opened.
     pub(crate) spaces: Mutex<BTreeSet<EnvRef>>,
     /// The tracks whose requests are shared by several revisions now.
@@ -93,14 +97,17 @@ impl KubernetesCluster {
                 .with_source("a gateway is configured, and the cluster has no Gateway API")
                 .with_remedy("Install the Gateway API and an implementation, or leave the gateway out."));
         }
+        let mirrors = Arc::new(Mirrors::default());
         let shared = Arc::new(Shared {
-            client,
+            client: noting(client, &mirrors),
             options,
             secrets,
             features,
             events: Events::default(),
+            mirrors,
             confirmations: Confirmations::default(),
             introductions: Introductions::default(),
+            turns: Turns::default(),
             spaces: Mutex::default(),
             shared_traffic: Mutex::default(),
         });

@@ -38,7 +38,7 @@ impl KubernetesCluster {
         const OPERATION: &str = "read the events of a track";
         let shared = &self.shared;
         let pods = instances_of(shared, OPERATION, track).await?;
-        let names: Vec<String> = pods.into_iter().filter_map(|pod| pod.metadata.name).collect();
+        let names: Vec<String> = pods.iter().filter_map(|pod| pod.metadata.name.clone()).collect();
         let prefix = component_name(&track.component);
         // Deployments and replica sets begin with the component's name, without its hash.
         let prefix = prefix.rsplit_once('-').map_or(prefix.as_str(), |(name, _)| name).to_owned();

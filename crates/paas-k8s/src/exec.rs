@@ -31,10 +31,9 @@ impl Exec for KubernetesCluster {
                     return Err(Error::invalid(OPERATION, vec![fault]).with_context("track", track));
                 }
                 let pods = instances_of(&self.shared, OPERATION, track).await?;
-                let running = |pod: &&Pod| is_running(pod);
                 let found = match wanted {
                     Some(id) => {
-                        pods.iter().filter(running).find(|pod| pod.metadata.name.as_ref() == Some(&id.0))
+                        pods.iter().find(|pod| is_running(pod) && pod.metadata.name.as_ref() == Some(&id.0))
                     }
                     None => pods.iter().find(|pod| is_running(pod) && is_ready(pod)),
                 };

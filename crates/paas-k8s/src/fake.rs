@@ -93,6 +93,7 @@ struct State {
     sent: BTreeMap<String, BTreeMap<String, u64>>,
     /// The commands that run inside pods.
     commands: Vec<exec::Running>,
+    reads: u64,
     writes: u64,
     timers: Vec<(Duration, Timer)>,
 }
@@ -137,6 +138,7 @@ impl FakeCluster {
             settings,
             sent: BTreeMap::new(),
             commands: Vec::new(),
+            reads: 0,
             writes: 0,
             timers: Vec::new(),
         };

@@ -24,6 +24,7 @@ mod exec;
 mod forward;
 mod logs;
 mod manifests;
+mod mirror;
 mod nodes;
 mod options;
 mod probe;

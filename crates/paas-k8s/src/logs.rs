@@ -69,7 +69,7 @@ struct Meant {
 
 async fn meant(shared: &Shared, track: &TrackKey, options: &LogOptions) -> Result<Meant> {
     let pods = instances_of(shared, OPERATION, track).await?;
-    let names = pods.into_iter().filter_map(|pod| pod.metadata.name);
+    let names = pods.iter().filter_map(|pod| pod.metadata.name.clone());
     let Some(wanted) = &options.instance else { return Ok(Meant { pods: names.collect(), run: None }) };
     let pods: Vec<String> = names.filter(|name| *name == wanted.0).collect();
     if !pods.is_empty() {

@@ -14,6 +14,7 @@ mod l4;
 mod places;
 mod routes;
 mod service;
+mod turns;
 
 use async_trait::async_trait;
 use paas_core::port::{
@@ -27,6 +28,7 @@ use crate::cluster::KubernetesCluster;
 pub(crate) use confirm::Confirmations;
 pub(crate) use introduce::Introductions;
 pub(crate) use keeper::keep;
+pub(crate) use turns::Turns;
 
 #[async_trait]
 impl Router for KubernetesCluster {

@@ -21,6 +21,7 @@ use paas_core::port::{
 use paas_core::{ErrorKind, Fault, Result, TrackKey};
 
 use crate::cluster::KubernetesCluster;
+use crate::mirror::Source;
 
 pub(crate) use observe::instances_of;
 pub(crate) use runs::{FoundRun, find_run, observe as observe_found};
@@ -77,7 +78,7 @@ impl Runtime for KubernetesCluster {
     }
 
     async fn observe(&self, track: &TrackKey) -> Result<TrackObservation> {
-        self.shared.observe_track(track).await
+        self.shared.observe_track(Source::Mirror, track).await
     }
 
     async fn tracks(&self) -> Result<Vec<TrackKey>> {

@@ -1,28 +1,27 @@
 //! What changes on the cluster, told as events of the ports.
 //!
-//! One list and watch per kind follows the metadata of everything that this installation made. A watch that breaks is
-//! opened again where it was; one that is too old (410) lists again, and what differs from before is told, what vanished
-//! in between included.
+//! One list and watch per kind follows everything that this installation made, and keeps its [mirror](crate::mirror). A
+//! watch that breaks is opened again where it was; one that is too old (410) lists again, and what differs from before is
+//! told, what vanished in between included.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{ListParams, WatchEvent, WatchParams};
-use kube::{Api, Resource};
+use kube::api::{WatchEvent, WatchParams};
+use kube::{Api, ResourceExt as _};
 use paas_core::port::{BoxStream, InstanceId, RouterEvent, RuntimeEvent};
 use paas_core::{AppEnv, Error, ErrorKind, TrackKey};
-use serde::de::DeserializeOwned;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use crate::cluster::Shared;
 use crate::gateway_api::{HTTPRoute, TCPRoute};
+use crate::mirror::{Mirrored, followed, slim};
 use crate::scheme::{keys, roles};
 
 /// How many events a slow reader may be behind before it is told to list again.
@@ -31,8 +30,6 @@ const EVENTS: usize = 4096;
 const WATCH_SECONDS: u32 = 290;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// How many objects come with one list at most.
-const PAGE: u32 = 500;
 
 /// The events of both ports.
 #[derive(Debug)]
@@ -127,163 +124,131 @@ pub(crate) fn follow(shared: &Arc<Shared>) -> Vec<JoinHandle<()>> {
     tasks
 }
 
-fn spawn<K>(shared: &Arc<Shared>) -> JoinHandle<()>
-where
-    K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
-    K::DynamicType: Default,
-{
+fn spawn<K: Mirrored>(shared: &Arc<Shared>) -> JoinHandle<()> {
     let api: Api<K> = shared.everywhere();
-    let selector = shared.installation().selector();
-    tokio::spawn(follow_kind(Arc::downgrade(shared), api, selector))
-}
-
-/// What was last told of an object.
-#[derive(Debug, Clone)]
-struct Known {
-    version: Option<String>,
-    meta: ObjectMeta,
+    let follower = Follower { shared: Arc::downgrade(shared), api };
+    tokio::spawn(follower.follow())
 }
 
 struct Follower<K> {
     shared: Weak<Shared>,
     api: Api<K>,
-    selector: String,
-    known: BTreeMap<String, Known>,
 }
 
-async fn follow_kind<K>(shared: Weak<Shared>, api: Api<K>, selector: String)
-where
-    K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
-    K::DynamicType: Default,
-{
-    let mut follower = Follower { shared, api, selector, known: BTreeMap::new() };
-    let mut pause = FIRST_PAUSE;
-    loop {
-        match follower.list().await {
-            Ok(mut version) => {
-                pause = FIRST_PAUSE;
-                // Until the version is too old, a watch that ended goes on where it was.
-                while follower.watch(&mut version, &mut pause).await {}
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot list what is to be followed");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
-        }
-        if follower.shared.strong_count() == 0 {
-            return;
-        }
-    }
+/// How a watch ended.
+enum End {
+    /// It may go on where it was.
+    Cut,
+    /// The version is too old, or the cluster is closed: only a list helps, if anybody is there for it.
+    Over,
 }
 
-impl<K> Follower<K>
-where
-    K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
-    K::DynamicType: Default,
-{
-    /// Lists everything, tells what differs from before, and returns the version to watch from.
-    async fn list(&mut self) -> kube::Result<String> {
-        let mut seen = BTreeMap::new();
-        let mut parameters = ListParams::default().labels(&self.selector).limit(PAGE);
-        let version = loop {
-            let page = self.api.list_metadata(&parameters).await?;
-            for object in page.items {
-                let uid = object.metadata.uid.clone().unwrap_or_default();
-                seen.insert(uid, slim(object.metadata));
-            }
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => parameters = parameters.continue_token(&token),
-                None => break page.metadata.resource_version.unwrap_or_default(),
-            }
-        };
-        for (uid, known) in &seen {
-            if self.known.get(uid).is_none_or(|before| before.version != known.version) {
-                self.tell(&known.meta);
+impl<K: Mirrored> Follower<K> {
+    async fn follow(self) {
+        let mut pause = FIRST_PAUSE;
+        while let Some(shared) = self.shared.upgrade() {
+            let listed = K::of(&shared.mirrors).list(&self.api, shared.installation()).await;
+            match listed {
+                Ok((mut version, changed)) => {
+                    pause = FIRST_PAUSE;
+                    for object in changed {
+                        shared.tell(object.meta());
+                    }
+                    drop(shared);
+                    // Until the version is too old, a watch that ended goes on where it was.
+                    while matches!(self.watch(&mut version, &mut pause).await, End::Cut) {}
+                }
+                Err(error) => {
+                    drop(shared);
+                    tracing::warn!(%error, "cannot list what is to be followed");
+                    rest(&mut pause).await;
+                }
             }
         }
-        for (uid, known) in &self.known {
-            if !seen.contains_key(uid) {
-                self.tell(&known.meta);
-            }
-        }
-        self.known = seen;
-        Ok(version)
     }
 
-    /// Watches until the watch ends; whether it may go on from the version where it ended.
-    async fn watch(&mut self, version: &mut String, pause: &mut Duration) -> bool {
-        if self.shared.strong_count() == 0 {
-            return false;
-        }
-        let parameters = WatchParams::default().labels(&self.selector).timeout(WATCH_SECONDS);
-        let events = match self.api.watch_metadata(&parameters, version).await {
+    /// Watches until the watch ends. As long as it lasts, the mirror may be believed.
+    async fn watch(&self, version: &mut String, pause: &mut Duration) -> End {
+        let Some(shared) = self.shared.upgrade() else { return End::Over };
+        let selector = followed::<K>(shared.installation());
+        drop(shared);
+        let parameters = WatchParams::default().labels(&selector).timeout(WATCH_SECONDS);
+        let events = match self.api.watch(&parameters, version).await {
             Ok(events) => events,
-            Err(kube::Error::Api(status)) if status.code == 410 => return false,
+            Err(kube::Error::Api(status)) if status.code == 410 => return End::Over,
             Err(error) => {
                 tracing::warn!(%error, "cannot watch");
-                tokio::time::sleep(*pause).await;
-                *pause = (*pause * 2).min(LONGEST_PAUSE);
-                return true;
+                rest(pause).await;
+                return End::Cut;
             }
         };
-        let mut events = std::pin::pin!(events);
+        self.connected(true);
+        let end = self.take_in(std::pin::pin!(events), version, pause).await;
+        self.connected(false);
+        if let Ok(end) = end {
+            return end;
+        }
+        rest(pause).await;
+        End::Cut
+    }
+
+    /// Takes in the events of a watch; an error if it failed, so that a pause is due.
+    async fn take_in(
+        &self,
+        mut events: impl Stream<Item = kube::Result<WatchEvent<K>>> + Unpin,
+        version: &mut String,
+        pause: &mut Duration,
+    ) -> Result<End, ()> {
         while let Some(event) = events.next().await {
+            let Some(shared) = self.shared.upgrade() else { return Ok(End::Over) };
+            let mirror = K::of(&shared.mirrors);
             match event {
                 Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
                     *pause = FIRST_PAUSE;
-                    let uid = object.metadata.uid.clone().unwrap_or_default();
-                    let known = slim(object.metadata);
-                    version.clone_from(&known.version.clone().unwrap_or_default());
-                    self.tell(&known.meta);
-                    self.known.insert(uid, known);
+                    let object = slim(object, shared.installation());
+                    *version = object.resource_version().unwrap_or_default();
+                    mirror.put(&object);
+                    shared.tell(object.meta());
                 }
                 Ok(WatchEvent::Deleted(object)) => {
-                    let known = slim(object.metadata.clone());
-                    version.clone_from(&known.version.clone().unwrap_or_default());
-                    self.known.remove(&object.metadata.uid.unwrap_or_default());
-                    self.tell(&known.meta);
+                    *version = object.resource_version().unwrap_or_default();
+                    mirror.take(&object);
+                    shared.tell(object.meta());
                 }
-                Ok(WatchEvent::Bookmark(bookmark)) => version.clone_from(&bookmark.metadata.resource_version),
-                Ok(WatchEvent::Error(status)) if status.code == 410 => return false,
+                Ok(WatchEvent::Bookmark(bookmark)) => {
+                    version.clone_from(&bookmark.metadata.resource_version);
+                    mirror.heard(version);
+                }
+                Ok(WatchEvent::Error(status)) if status.code == 410 => return Ok(End::Over),
                 Ok(WatchEvent::Error(status)) => {
                     tracing::warn!(message = status.message, "a watch failed");
-                    tokio::time::sleep(*pause).await;
-                    *pause = (*pause * 2).min(LONGEST_PAUSE);
-                    return true;
+                    return Err(());
                 }
                 Err(error) => {
                     tracing::debug!(%error, "a watch was cut");
-                    tokio::time::sleep(*pause).await;
-                    *pause = (*pause * 2).min(LONGEST_PAUSE);
-                    return true;
+                    return Err(());
                 }
             }
         }
-        true
+        Ok(End::Cut)
     }
 
-    fn tell(&self, meta: &ObjectMeta) {
+    fn connected(&self, is_connected: bool) {
         if let Some(shared) = self.shared.upgrade() {
-            shared.tell(meta);
+            K::of(&shared.mirrors).connected(is_connected);
         }
     }
 }
 
-/// What is needed of an object's metadata to tell of it, its version included.
-fn slim(mut meta: ObjectMeta) -> Known {
-    let version = meta.resource_version.take();
-    meta.managed_fields = None;
-    if let Some(annotations) = &mut meta.annotations {
-        // The largest ones are never needed to tell.
-        annotations.retain(|key, _| !key.ends_with(keys::TEMPLATE));
-    }
-    Known { version, meta }
+/// Pauses, longer each time.
+async fn rest(pause: &mut Duration) {
+    tokio::time::sleep(*pause).await;
+    *pause = (*pause * 2).min(LONGEST_PAUSE);
 }
 
 impl Shared {
     /// Tells of a change of an object that this installation made.
-    fn tell(&self, meta: &ObjectMeta) {
+    pub(crate) fn tell(&self, meta: &ObjectMeta) {
         let installation = self.installation();
         let Some(labels) = &meta.labels else { return };
         let role: Option<String> = installation.read(labels, keys::ROLE);

@@ -52,6 +52,8 @@ pub(super) struct Script {
     rules: Vec<Rule>,
     /// How many watches were cut; each watch compares.
     pub(super) watch_cuts: u64,
+    /// Watches tell nothing, and nobody notices.
+    pub(super) watches_hang: bool,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,12 @@ impl FakeCluster {
     pub fn drop_watches(&self) {
         self.inner.with(|state| state.script.watch_cuts += 1);
         // Watches wait for new versions; this one wakes them.
+        self.inner.newest.send_modify(|_| {});
+    }
+
+    /// Lets watches stay open and tell nothing, as over a connection that is lost without a word, or go on.
+    pub fn hang_watches(&self, hang: bool) {
+        self.inner.with(|state| state.script.watches_hang = hang);
         self.inner.newest.send_modify(|_| {});
     }
 

@@ -72,6 +72,11 @@ impl FakeCluster {
         })
     }
 
+    /// How many requests have read objects, watches aside.
+    pub fn reads(&self) -> u64 {
+        self.inner.with(|state| state.reads)
+    }
+
     /// How many requests have changed something, or tried to.
     pub fn writes(&self) -> u64 {
         self.inner.with(|state| state.writes)

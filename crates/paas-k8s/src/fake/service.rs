@@ -151,7 +151,9 @@ impl State {
         if kind.group == crate::gateway_api::GROUP && !self.settings.has_gateway_api {
             return Err(no_path(request));
         }
-        if request.method != Method::GET {
+        if request.method == Method::GET {
+            self.reads += 1;
+        } else {
             self.writes += 1;
         }
         let namespace = request.namespace.as_deref();

@@ -81,7 +81,7 @@ impl Watch {
                 () = sleep_until(self.end) => return None,
                 changed = timeout(BOOKMARKS, self.newest.changed()) => match changed {
                     Ok(Err(_)) => return None,
-                    Err(_) if self.request.asks("allowWatchBookmarks") => self.bookmark(),
+                    Err(_) if self.request.asks("allowWatchBookmarks") && !self.hangs() => self.bookmark(),
                     Ok(Ok(())) | Err(_) => {}
                 }
             }
@@ -95,6 +95,9 @@ impl Watch {
         if state.script.watch_cuts != self.cuts {
             self.over = true;
             return Err(std::io::Error::other("connection reset by peer").into());
+        }
+        if state.script.watches_hang {
+            return Ok(());
         }
         let Some(changes) = state.objects.after(position) else {
             self.over = true;
@@ -125,6 +128,10 @@ impl Watch {
             _ => return None,
         };
         Some(json!({ "type": what, "object": change.object }))
+    }
+
+    fn hangs(&self) -> bool {
+        self.inner.lock().script.watches_hang
     }
 
     fn bookmark(&mut self) {

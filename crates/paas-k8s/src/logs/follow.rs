@@ -104,7 +104,7 @@ impl Followed {
         let shared = self.shared.upgrade()?;
         match instances_of(&shared, OPERATION, &self.track).await {
             Ok(pods) => {
-                for name in pods.into_iter().filter_map(|pod| pod.metadata.name) {
+                for name in pods.iter().filter_map(|pod| pod.metadata.name.clone()) {
                     if !self.positions.contains_key(&name) {
                         self.positions.insert(name.clone(), Position::default());
                         self.read(readers, name, Position::default());

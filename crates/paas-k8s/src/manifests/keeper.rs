@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::apply::{Applied, kept};
 use crate::cluster::Shared;
 use crate::error::failed;
+use crate::mirror::Source;
 use crate::scheme::{keys, roles};
 
 /// How often everything is looked at, for the kinds that are not watched.
@@ -81,7 +82,7 @@ impl Shared {
     /// Applies the objects of the set that is in force again, as far as they differ.
     async fn restore_manifests(&self, track: &TrackKey) -> Result<()> {
         const OPERATION: &str = "restore manifests";
-        for set in self.sets_of_manifests(OPERATION, track).await? {
+        for set in self.sets_of_manifests(Source::Server, OPERATION, track).await? {
             let labels = set.metadata.labels.as_ref();
             let revision = labels.and_then(|labels| self.installation().read(labels, keys::REVISION));
             let (Some(revision), Some(template)) = (revision, kept(set.data.as_ref())) else { continue };

@@ -1,5 +1,7 @@
 //! What is seen of sets of manifests: an instance that is ready when every object is.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::Api;
 use kube::api::DynamicObject;
@@ -31,8 +33,8 @@ impl Shared {
         &self,
         operation: &'static str,
         track: &TrackKey,
-        sets: &[ConfigMap],
-        pods: &[Pod],
+        sets: &[Arc<ConfigMap>],
+        pods: &[Arc<Pod>],
     ) -> Result<Vec<SetObservation>> {
         let mut seen = Vec::new();
         for set in sets {
@@ -51,7 +53,7 @@ impl Shared {
         set: &ConfigMap,
         revision: RevisionId,
         template: &Template,
-        pods: &[Pod],
+        pods: &[Arc<Pod>],
     ) -> Result<SetObservation> {
         let desired = self.count_of(&set.metadata);
         let mut observation = SetObservation { revision, desired, instances: Vec::new(), failure: None };
@@ -69,7 +71,7 @@ impl Shared {
         }
         let ready = waits.is_none() && failed.is_none();
         let standing = || pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-        let since = standing().filter_map(instance::ready_since).max();
+        let since = standing().filter_map(|pod| instance::ready_since(pod)).max();
         let made = set.metadata.creation_timestamp.as_ref().map(|at| at.0);
         // A pod says more than the object that made it.
         let of_pods = standing().filter(|pod| !instance::is_ready(pod)).find_map(|pod| {
@@ -91,7 +93,7 @@ impl Shared {
                 phase: if ready { InstancePhase::Ready } else { InstancePhase::Starting },
                 ready_since: if ready { since.or(made) } else { None },
                 started_at: made,
-                restarts: standing().map(instance::restarts).sum(),
+                restarts: standing().map(|pod| instance::restarts(pod)).sum(),
                 last_exit: None,
                 failure: failure.clone(),
                 pull: None,

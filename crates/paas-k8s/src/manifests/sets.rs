@@ -1,6 +1,7 @@
 //! Sets of manifests: made, taken in and out of force, removed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -15,6 +16,7 @@ use super::apply::{TEMPLATE, kept};
 use crate::build::{manifests_policy, owner};
 use crate::cluster::Shared;
 use crate::error::{failed, is_conflict, is_missing, is_there};
+use crate::mirror::Source;
 use crate::runtime::{ATTEMPTS, contended};
 use crate::scheme::{keys, roles, set_name};
 
@@ -144,14 +146,15 @@ impl Shared {
     /// The sets of manifests of a track.
     pub(crate) async fn sets_of_manifests(
         &self,
+        source: Source,
         operation: &'static str,
         track: &TrackKey,
-    ) -> Result<Vec<ConfigMap>> {
-        let api: Api<ConfigMap> = self.api(&self.namespace(&track.component.at.env_ref()));
-        match api.list(&self.track_selector(track, roles::MANIFESTS)).await {
+    ) -> Result<Vec<Arc<ConfigMap>>> {
+        let namespace = self.namespace(&track.component.at.env_ref());
+        match self.list(source, &namespace, &self.labels_in(track, roles::MANIFESTS)).await {
             Ok(found) => {
-                let stay = |it: &ConfigMap| it.metadata.deletion_timestamp.is_none();
-                Ok(found.items.into_iter().filter(stay).collect())
+                let stay = |it: &Arc<ConfigMap>| it.metadata.deletion_timestamp.is_none();
+                Ok(found.into_iter().filter(stay).collect())
             }
             Err(missing) if is_missing(&missing) => Ok(Vec::new()),
             Err(refused) => Err(failed(operation, refused).with_context("track", track)),
@@ -161,7 +164,7 @@ impl Shared {
     /// What other sets of the track have in force, whatever their labels say at the moment.
     async fn in_force(&self, operation: &'static str, key: &SetKey) -> Result<Vec<String>> {
         let own = set_name(key);
-        let sets = self.sets_of_manifests(operation, &key.track).await?;
+        let sets = self.sets_of_manifests(Source::Server, operation, &key.track).await?;
         let others = sets
             .iter()
             .filter(|set| set.metadata.name.as_ref() != Some(&own) && self.count_of(&set.metadata) > 0);

@@ -4,11 +4,9 @@
 //! follow a little later, which nobody says: they are given a time of grace.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kube::Api;
-use kube::api::ListParams;
 use paas_core::port::{RouterEvent, ServiceTraffic};
 use paas_core::{Result, TrackKey};
 use tokio::time::Instant;
@@ -17,6 +15,7 @@ use super::introduce::Route;
 use crate::cluster::Shared;
 use crate::error::failed;
 use crate::gateway_api::{HTTPRoute, RouteStatus, TCPRoute};
+use crate::mirror::Source;
 use crate::options::GatewayOptions;
 use crate::scheme::keys;
 
@@ -125,23 +124,19 @@ impl Shared {
     ) -> Result<bool> {
         let installation = self.installation();
         let component = &track.component;
-        let selector = format!(
-            "{},{}={},{}={},{}={}",
-            installation.selector(),
-            installation.key(keys::APP),
-            component.at.app,
-            installation.key(keys::COMPONENT),
-            component.component,
-            installation.key(keys::CLUSTER),
-            track.cluster,
-        );
-        let api: Api<K> = self.api(&self.namespace(&component.at.env_ref()));
-        let found = api.list(&ListParams::default().labels(&selector)).await;
-        let found =
-            found.map_err(|error| failed("observe traffic", error).with_context("track", track))?.items;
-        routes.extend(found.iter().map(Shares::of));
-        let accepted =
-            |route: &K| is_accepted(gateway, route.meta().generation.unwrap_or_default(), route.status());
+        let labels = BTreeMap::from([
+            (installation.key(keys::INSTALLATION), installation.id().to_owned()),
+            (installation.key(keys::APP), component.at.app.to_string()),
+            (installation.key(keys::COMPONENT), component.component.to_string()),
+            (installation.key(keys::CLUSTER), track.cluster.to_string()),
+        ]);
+        let namespace = self.namespace(&component.at.env_ref());
+        let found = self.list::<K>(Source::Mirror, &namespace, &labels).await;
+        let found = found.map_err(|error| failed("observe traffic", error).with_context("track", track))?;
+        routes.extend(found.iter().map(|route| Shares::of(&**route)));
+        let accepted = |route: &Arc<K>| {
+            is_accepted(gateway, route.meta().generation.unwrap_or_default(), route.status())
+        };
         Ok(found.iter().all(accepted))
     }
 }

@@ -5,32 +5,22 @@
 //! accepted the route with it and the time of grace has passed; until then all shares stay as they are.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::NamespaceResourceScope;
-use kube::Resource;
 use paas_core::AppEnv;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::confirm::is_accepted;
 use crate::build::NOBODY;
 use crate::cluster::Shared;
 use crate::gateway_api::{BackendRef, HTTPRoute, RouteStatus, TCPRoute};
+use crate::mirror::Mirrored;
 use crate::options::GatewayOptions;
 
 /// A route of either kind. Those that this crate writes have one rule.
-pub(super) trait Route:
-    Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-    + k8s_openapi::Resource
-    + Clone
-    + fmt::Debug
-    + Serialize
-    + DeserializeOwned
-{
+pub(super) trait Route: Mirrored + k8s_openapi::Resource + Serialize {
     /// The services of its rule, with their shares.
     fn services(&self) -> &[BackendRef];
     /// Gives its rule other ones.

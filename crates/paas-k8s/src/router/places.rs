@@ -11,6 +11,7 @@ use paas_core::{AppEnv, Error, ErrorKind, Fault, Result};
 
 use crate::cluster::{Shared, meets};
 use crate::error::{failed, foreign, is_conflict, is_missing};
+use crate::mirror::Source;
 use crate::runtime::ATTEMPTS;
 use crate::scheme::{keys, roles, routes_name};
 
@@ -81,10 +82,11 @@ impl Shared {
 
     pub(super) async fn observe_bindings(&self, at: &AppEnv) -> Result<Vec<RouteBinding>> {
         let error = |error| failed("observe access points", error).with_context("application", at);
-        let api: Api<ConfigMap> = self.api(&self.namespace(&at.env_ref()));
-        let found = api.get_opt(&routes_name(at)).await.map_err(error)?;
+        let namespace = self.namespace(&at.env_ref());
+        let found =
+            self.get::<ConfigMap>(Source::Mirror, &namespace, &routes_name(at)).await.map_err(error)?;
         let found = found.filter(|found| self.installation().owns(&found.metadata));
-        Ok(found.as_ref().map(bindings_of).unwrap_or_default())
+        Ok(found.as_deref().map(bindings_of).unwrap_or_default())
     }
 
     /// Refuses what the cluster cannot do, what is said twice, and what another application has.

@@ -6,7 +6,6 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
-use kube::api::ListParams;
 use paas_core::model::{Port, RevisionId};
 use paas_core::port::{RouteBinding, RouterEvent, ServiceState, ServiceTraffic, SetKey};
 use paas_core::{AppEnv, Error, ErrorKind, Result, TrackKey};
@@ -20,8 +19,10 @@ use crate::gateway_api::{
     BackendRef, Gateway, HTTPRoute, HttpMatch, HttpRouteSpec, HttpRule, ParentRef, PathMatch, TCPRoute,
     TcpRouteSpec, TcpRule,
 };
+use crate::mirror::{Labels, Source};
 use crate::options::GatewayOptions;
 use crate::runtime::ATTEMPTS;
+use crate::runtime::instance::is_ready;
 use crate::scheme::{keys, roles, route_name, routes_name, set_name};
 
 const OPERATION: &str = "write an application's routes";
@@ -38,26 +39,29 @@ struct Declared {
 
 impl Shared {
     /// Writes the routes of an application as they follow from what is declared, until they do, or until the gateway has to
-    /// know a service before it is given its share. Equal routes are not written.
+    /// know a service before it is given its share. Equal routes are not written: whether they are equal the mirror tells,
+    /// what is written follows from what the API server says.
     pub(super) async fn write_routes(&self, at: &AppEnv) -> Result<()> {
+        // One at a time: what one has read would be old when another has written, and a route be made that is to go.
+        let _turn = self.turns.of(at).await;
         let Some(gateway) = &self.options.gateway else { return self.write_l4(at).await };
-        for _ in 0..ATTEMPTS {
-            let declared = self.declared(at).await?;
-            let leads_nowhere = self.ensure_nobody(at, &declared).await?;
+        for source in std::iter::once(Source::Mirror).chain([Source::Server; ATTEMPTS]) {
+            let declared = self.declared(source, at).await?;
+            let leads_nowhere = self.ensure_nobody(source, at, &declared).await?;
             let http: Vec<HTTPRoute> = declared
                 .bindings
                 .iter()
                 .filter(|route| route.tcp_port.is_none())
                 .map(|route| self.http_route(at, gateway, route, &declared))
                 .collect();
-            let mut look = self.write_kind(at, gateway, http).await?;
+            let mut look = self.write_kind(source, at, gateway, http).await?;
             if self.features.tcp_routes {
                 let mut tcp = Vec::new();
                 for route in declared.bindings.iter().filter(|route| route.tcp_port.is_some()) {
                     let listener = self.listener(gateway, route.tcp_port.unwrap_or_default()).await?;
                     tcp.push(self.tcp_route(at, gateway, route, &declared, &listener));
                 }
-                look |= self.write_kind(at, gateway, tcp).await?;
+                look |= self.write_kind(source, at, gateway, tcp).await?;
             }
             if !look.wrote && leads_nowhere {
                 if self.introductions.written(at, !look.holds) && !look.holds {
@@ -73,22 +77,20 @@ impl Shared {
             .with_source("somebody else changed its routes again and again"))
     }
 
-    async fn declared(&self, at: &AppEnv) -> Result<Declared> {
+    async fn declared(&self, source: Source, at: &AppEnv) -> Result<Declared> {
         let error = |error| failed(OPERATION, error).with_context("application", at);
         let namespace = self.namespace(&at.env_ref());
-        let list = |role: &str| {
-            let installation = self.installation();
-            let app = format!("{}={}", installation.key(keys::APP), at.app);
-            let role = format!("{}={role}", installation.key(keys::ROLE));
-            ListParams::default().labels(&format!("{},{app},{role}", installation.selector()))
-        };
-        let (maps, services): (Api<ConfigMap>, Api<Service>) = (self.api(&namespace), self.api(&namespace));
-        let (service_list, routes) = (list(roles::SERVICE), routes_name(at));
-        let (map, services) = futures::join!(maps.get_opt(&routes), services.list_metadata(&service_list));
+        let routes = routes_name(at);
+        let (service_labels, set_labels) =
+            (self.labels_of_app(at, roles::SERVICE), self.labels_of_app(at, roles::SET));
+        let (map, services) = futures::join!(
+            self.get::<ConfigMap>(source, &namespace, &routes),
+            self.list::<Service>(source, &namespace, &service_labels)
+        );
         let map = map.map_err(error)?.filter(|map| self.installation().owns(&map.metadata));
-        let bindings = map.as_ref().map(bindings_of).unwrap_or_default();
+        let bindings = map.as_deref().map(bindings_of).unwrap_or_default();
         let mut traffic = BTreeMap::new();
-        for service in services.map_err(error)?.items {
+        for service in services.map_err(error)? {
             if let Some(it) = self.traffic_of(&service.metadata) {
                 traffic.insert(it.track.clone(), it);
             }
@@ -96,15 +98,11 @@ impl Shared {
         let mut ready: BTreeMap<TrackKey, BTreeSet<RevisionId>> = BTreeMap::new();
         let shares = |it: &ServiceTraffic| it.backends.iter().filter(|it| it.weight > 0).count() > 1;
         if bindings.iter().any(|route| traffic.get(&route.track).is_some_and(shares)) {
-            let pods: Api<Pod> = self.api(&namespace);
-            for pod in pods.list(&list(roles::INSTANCE)).await.map_err(error)?.items {
+            let labels = self.labels_of_app(at, roles::INSTANCE);
+            for pod in self.list::<Pod>(source, &namespace, &labels).await.map_err(error)? {
                 let labels = pod.metadata.labels.clone().unwrap_or_default();
-                let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-                let serves = pod.metadata.deletion_timestamp.is_none()
-                    && conditions
-                        .is_some_and(|all| all.iter().any(|it| it.type_ == "Ready" && it.status == "True"));
                 if let (true, Some(track), Some(revision)) = (
-                    serves,
+                    is_ready(&pod),
                     self.installation().track_of(&labels),
                     self.installation().read(&labels, keys::REVISION),
                 ) {
@@ -115,11 +113,20 @@ impl Shared {
         let sets = if bindings.is_empty() {
             BTreeMap::new()
         } else {
-            let api: Api<Deployment> = self.api(&namespace);
-            let found = api.list_metadata(&list(roles::SET)).await.map_err(error)?.items;
+            let found = self.list::<Deployment>(source, &namespace, &set_labels).await.map_err(error)?;
             self.whole_sets(found.iter().map(|it| &it.metadata))
         };
         Ok(Declared { bindings, traffic, ready, sets })
+    }
+
+    /// The labels of an application's objects in one role.
+    pub(super) fn labels_of_app(&self, at: &AppEnv, role: &str) -> Labels {
+        let installation = self.installation();
+        Labels::from([
+            (installation.key(keys::INSTALLATION), installation.id().to_owned()),
+            (installation.key(keys::APP), at.app.to_string()),
+            (installation.key(keys::ROLE), role.to_owned()),
+        ])
     }
 
     fn whole_sets<'a>(
@@ -137,8 +144,8 @@ impl Shared {
         sets
     }
 
-    /// The service that nobody is behind, with every port that a route may name; false if somebody else changed it.
-    async fn ensure_nobody(&self, at: &AppEnv, declared: &Declared) -> Result<bool> {
+    /// The service that nobody is behind, with every port that a route may name; false if that has to be looked at again.
+    async fn ensure_nobody(&self, source: Source, at: &AppEnv, declared: &Declared) -> Result<bool> {
         if declared.bindings.is_empty() {
             return Ok(true);
         }
@@ -146,11 +153,14 @@ impl Shared {
         let api: Api<Service> = self.api(&namespace);
         let error = |error| failed(OPERATION, error).with_context("application", at);
         let wanted: BTreeSet<u16> = declared.bindings.iter().map(|route| route.port.number).collect();
-        let existing = api.get_opt(NOBODY).await.map_err(error)?;
+        let existing = self.get::<Service>(source, &namespace, NOBODY).await.map_err(error)?;
         let ports = existing.as_ref().and_then(|it| it.spec.as_ref()?.ports.clone()).unwrap_or_default();
         let have: BTreeSet<u16> = ports.iter().filter_map(|it| u16::try_from(it.port).ok()).collect();
         if wanted.is_subset(&have) {
             return Ok(true);
+        }
+        if source == Source::Mirror {
+            return Ok(false);
         }
         let ports: Vec<Port> = have
             .union(&wanted)
@@ -241,6 +251,7 @@ impl Shared {
     /// declarations that somebody has changed since they were read.
     async fn write_kind<K: Route>(
         &self,
+        source: Source,
         at: &AppEnv,
         gateway: &GatewayOptions,
         wanted: Vec<K>,
@@ -249,19 +260,25 @@ impl Shared {
         let namespace = self.namespace(&at.env_ref());
         let api: Api<K> = self.api(&namespace);
         let installation = self.installation();
-        let app = format!("{}={}", installation.key(keys::APP), at.app);
-        let selector = ListParams::default().labels(&format!("{},{app}", installation.selector()));
-        let found = api.list(&selector).await.map_err(error)?.items;
+        let labels = self.labels_of_app(at, roles::ROUTES);
+        let found = self.list::<K>(source, &namespace, &labels).await.map_err(error)?;
         let name = |object: &K| object.meta().name.clone().unwrap_or_default();
         let mut look = Look::default();
         for mut object in wanted.iter().cloned() {
             let existing = found.iter().find(|it| name(it) == name(&object));
             if let Some(existing) = existing {
-                look.holds |= self.introduce(at, gateway, existing, &mut object);
+                look.holds |= self.introduce(at, gateway, &**existing, &mut object);
                 if existing.declares_the_same(&object) {
                     continue;
                 }
+                if source == Source::Mirror {
+                    look.wrote = true;
+                    continue;
+                }
                 meets(object.meta_mut(), Some(existing.meta()));
+            } else if source == Source::Mirror {
+                look.wrote = true;
+                continue;
             } else if let Some(found) = api.get_metadata_opt(&name(&object)).await.map_err(error)? {
                 if !installation.owns(&found.metadata) {
                     let kind = <K as k8s_openapi::Resource>::KIND;
@@ -279,6 +296,9 @@ impl Shared {
         }
         for old in found.iter().filter(|old| !wanted.iter().any(|it| name(it) == name(old))) {
             look.wrote = true;
+            if source == Source::Mirror {
+                continue;
+            }
             self.introductions.forget(old.meta().uid.as_deref().unwrap_or_default());
             match api.delete(&name(old), &exactly(old.meta().clone())).await {
                 Err(refused) if !is_missing(&refused) && !is_conflict(&refused) => {

@@ -11,6 +11,7 @@ use paas_core::{Error, ErrorKind, Result, TrackKey};
 use crate::build::{Selection, component_service};
 use crate::cluster::{Shared, meets};
 use crate::error::{failed, foreign, is_conflict, is_missing};
+use crate::mirror::Source;
 use crate::runtime::ATTEMPTS;
 use crate::scheme::{component_name, keys};
 
@@ -92,8 +93,9 @@ impl Shared {
 
     pub(super) async fn observe_traffic(&self, track: &TrackKey) -> Result<Option<ServiceObservation>> {
         let error = |error| failed("observe traffic", error).with_context("track", track);
-        let api: Api<Service> = self.api(&self.namespace(&track.component.at.env_ref()));
-        let found = api.get_metadata_opt(&component_name(&track.component)).await.map_err(error)?;
+        let namespace = self.namespace(&track.component.at.env_ref());
+        let name = component_name(&track.component);
+        let found = self.get::<Service>(Source::Mirror, &namespace, &name).await.map_err(error)?;
         let Some(found) = found.filter(|found| self.installation().owns(&found.metadata)) else {
             return Ok(None);
         };

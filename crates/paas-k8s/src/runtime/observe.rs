@@ -1,6 +1,7 @@
 //! What is seen of sets.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
@@ -14,6 +15,7 @@ use super::sets::desired;
 use super::{failure, instance};
 use crate::cluster::Shared;
 use crate::error::{failed, is_missing};
+use crate::mirror::{Labels, Source, selector};
 use crate::scheme::{keys, roles};
 
 /// The pods of a set, by whether they stay when it has its number.
@@ -69,39 +71,48 @@ fn has_ended(pod: &Pod) -> bool {
 }
 
 impl Shared {
-    /// The selector of a track's objects in one role.
-    pub(crate) fn track_selector(&self, track: &TrackKey, role: &str) -> ListParams {
+    /// The labels of a track's objects in one role.
+    pub(crate) fn labels_in(&self, track: &TrackKey, role: &str) -> Labels {
         let installation = self.installation();
         let mut labels = installation.track_labels(track);
         labels.retain(|key, _| key.starts_with(installation.domain()));
         labels.insert(installation.key(keys::ROLE), role.to_owned());
-        let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        ListParams::default().labels(&pairs.join(","))
+        labels
     }
 
-    pub(super) async fn pods_of_track(&self, operation: &'static str, track: &TrackKey) -> Result<Vec<Pod>> {
-        let api: Api<Pod> = self.api(&self.namespace(&track.component.at.env_ref()));
-        match api.list(&self.track_selector(track, roles::INSTANCE)).await {
-            Ok(found) => Ok(found.items),
+    /// The selector of a track's objects in one role.
+    pub(crate) fn track_selector(&self, track: &TrackKey, role: &str) -> ListParams {
+        ListParams::default().labels(&selector(&self.labels_in(track, role)))
+    }
+
+    pub(super) async fn pods_of_track(
+        &self,
+        source: Source,
+        operation: &'static str,
+        track: &TrackKey,
+    ) -> Result<Vec<Arc<Pod>>> {
+        let namespace = self.namespace(&track.component.at.env_ref());
+        match self.list(source, &namespace, &self.labels_in(track, roles::INSTANCE)).await {
+            Ok(found) => Ok(found),
             Err(missing) if is_missing(&missing) => Ok(Vec::new()),
             Err(refused) => Err(failed(operation, refused).with_context("track", track)),
         }
     }
 
-    pub(super) async fn observe_track(&self, track: &TrackKey) -> Result<TrackObservation> {
+    pub(super) async fn observe_track(&self, source: Source, track: &TrackKey) -> Result<TrackObservation> {
         const OPERATION: &str = "observe a track";
-        let api: Api<Deployment> = self.api(&self.namespace(&track.component.at.env_ref()));
-        let selector = self.track_selector(track, roles::SET);
+        let namespace = self.namespace(&track.component.at.env_ref());
+        let labels = self.labels_in(track, roles::SET);
         let (deployments, pods, manifests) = futures::join!(
-            api.list(&selector),
-            self.pods_of_track(OPERATION, track),
-            self.sets_of_manifests(OPERATION, track)
+            self.list::<Deployment>(source, &namespace, &labels),
+            self.pods_of_track(source, OPERATION, track),
+            self.sets_of_manifests(source, OPERATION, track)
         );
         let deployments =
             deployments.map_err(|error| failed(OPERATION, error).with_context("track", track))?;
         let (pods, manifests) = (pods?, manifests?);
         let mut sets: BTreeMap<RevisionId, (Option<&Deployment>, Vec<&Pod>)> = BTreeMap::new();
-        for deployment in &deployments.items {
+        for deployment in &deployments {
             if let Some(revision) = self.revision_of(&deployment.metadata)
                 && deployment.metadata.deletion_timestamp.is_none()
             {
@@ -187,8 +198,8 @@ pub(crate) async fn instances_of(
     shared: &Shared,
     operation: &'static str,
     track: &TrackKey,
-) -> Result<Vec<Pod>> {
-    let mut pods = shared.pods_of_track(operation, track).await?;
+) -> Result<Vec<Arc<Pod>>> {
+    let mut pods = shared.pods_of_track(Source::Server, operation, track).await?;
     pods.sort_by(|a, b| age(a).cmp(&age(b)));
     Ok(pods)
 }

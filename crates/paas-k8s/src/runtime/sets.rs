@@ -18,6 +18,7 @@ use super::observe::{Standing, standing};
 use crate::build::{SetObjects, check, owner, record};
 use crate::cluster::{Shared, exactly};
 use crate::error::{failed, foreign, is_conflict, is_missing, is_there};
+use crate::mirror::Source;
 use crate::scheme::{component_name, keys, roles, set_name};
 
 const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
@@ -140,7 +141,7 @@ impl Shared {
     pub(super) async fn purge_track(&self, epoch: Epoch, track: &TrackKey) -> Result<()> {
         const OPERATION: &str = "purge a track";
         let error = |error| failed(OPERATION, error).with_context("track", track);
-        if !self.observe_track(track).await?.sets.is_empty() {
+        if !self.observe_track(Source::Server, track).await?.sets.is_empty() {
             return Err(Error::new(ErrorKind::Conflict, OPERATION)
                 .with_context("track", track)
                 .with_source("it still has a set")
@@ -297,8 +298,8 @@ impl Shared {
     ) -> Result<()> {
         let namespace = deployment.metadata.namespace.clone().unwrap_or_default();
         let pods: Api<Pod> = self.api(&namespace);
-        let found = self.pods_of_track(operation, &key.track).await?;
-        let ours = found.iter().filter(|pod| {
+        let found = self.pods_of_track(Source::Server, operation, &key.track).await?;
+        let ours = found.iter().map(|pod| &**pod).filter(|pod| {
             let labels = pod.metadata.labels.clone().unwrap_or_default();
             self.installation().read(&labels, keys::REVISION) == Some(key.revision.clone())
         });

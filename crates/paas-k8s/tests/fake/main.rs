@@ -10,6 +10,7 @@ mod faults;
 mod fixture;
 mod least_privilege;
 mod manifests;
+mod mirror;
 mod on_contract;
 mod routes;
 mod rules;

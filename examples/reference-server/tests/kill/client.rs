@@ -58,6 +58,9 @@ impl Client {
         }
         let response = request.send().await.map_err(|_| Killed)?;
         let status = response.status();
+        if status == StatusCode::UNAUTHORIZED {
+            return Err(Killed); // another story's server has its address by now
+        }
         let text = response.text().await.map_err(|_| Killed)?;
         Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or_default() })
     }
