@@ -1,6 +1,7 @@
 //! Clusters of `tests/cluster`, through the task that builds them and brings them up.
 
 use std::env;
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -38,7 +39,33 @@ struct PolicyStatus {
 pub fn cluster(name: &str) -> Result<TestCluster> {
     task(&["up", "--name", name])?;
     let text = task(&["status", "--name", name, "-o", "json"])?;
-    parse(&text)
+    let cluster = parse(&text)?;
+    keep_listening(&cluster)?;
+    Ok(cluster)
+}
+
+/// Gives the Gateway a route that stays. Contour takes the listener away with the last route, and with it the connections of
+/// whoever asks while tests that share the Gateway come and go.
+fn keep_listening(cluster: &TestCluster) -> Result<()> {
+    let Some(gateway) = &cluster.gateway else { return Ok(()) };
+    let route = format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\n\
+         metadata: {{ namespace: {namespace}, name: keeps-listening }}\n\
+         spec:\n  parentRefs: [{{ name: {name} }}]\n  hostnames: [keeps-listening.test]\n\
+         \x20 rules: [{{ backendRefs: [{{ name: nobody, port: 80 }}] }}]\n",
+        namespace = gateway.namespace,
+        name = gateway.name
+    );
+    let mut command = cluster.kubectl()?;
+    command.args(["apply", "--filename", "-"]).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut child = command.spawn().context("failed to start kubectl")?;
+    child.stdin.take().context("kubectl has no input")?.write_all(route.as_bytes())?;
+    let status = child.wait().context("failed to wait for kubectl")?;
+    ensure!(
+        status.success(),
+        "`kubectl apply` of the route that keeps the Gateway listening ended with {status}"
+    );
+    Ok(())
 }
 
 /// Puts images of a layout into the clusters' registry.

@@ -128,7 +128,9 @@ async fn events(fixture: &Fixture) {
     })
     .await;
     assert!(of_good.is_sorted_by_key(|event| event.at), "the oldest is first: {of_good:#?}");
-    assert!(!of_good.iter().any(|event| event.warning && event.reason.starts_with("Fail")), "{of_good:#?}");
+    // A test beside this one may have closed the only node for a moment.
+    let failed = |reason: &str| reason.starts_with("Fail") && reason != "FailedScheduling";
+    assert!(!of_good.iter().any(|event| event.warning && failed(&event.reason)), "{of_good:#?}");
 
     let mut bad = set(fixture, "api", "r1").await;
     bad.template = RuntimeFixture::template(fixture, &bad.key.track.component, Workload::MissingImage).await;
