@@ -51,9 +51,9 @@ pub use router::{
     ServiceTraffic,
 };
 pub use runtime::{
-    ExitStatus, ImagePull, InstanceFailure, InstanceId, InstanceObservation, InstancePhase, RunInput,
-    RunObservation, RunSpec, Runtime, RuntimeCapabilities, RuntimeEvent, SetKey, SetObservation, SetSpec,
-    TrackObservation,
+    ExitStatus, ImagePull, InstanceFailure, InstanceId, InstanceObservation, InstancePhase, Ordinals,
+    RunInput, RunObservation, RunSpec, Runtime, RuntimeCapabilities, RuntimeEvent, SetKey, SetObservation,
+    SetSpec, TrackObservation,
 };
 pub use spaces::{Drift, Spaces};
 pub use store::{

@@ -34,6 +34,8 @@ pub use state::{
     AbortReason, CommitMode, CountOwner, Detach, Hold, Marks, ProgressClock, RevisionState, TrackRollout,
     TrackState,
 };
-pub use strategy::{Recreate, RollbackJump, RollingByBatches, RunOnce, Strategy, StrategyContext, TakeNote};
+pub use strategy::{
+    Ordered, Recreate, RollbackJump, RollingByBatches, RunOnce, Strategy, StrategyContext, TakeNote,
+};
 pub use weights::Weights;
 pub use world::{Refusal, RevisionView, RouteSnapshot, RouteView, RunView, Token, Verdict, World};

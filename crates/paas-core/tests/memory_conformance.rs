@@ -37,6 +37,7 @@ const RUNTIME: RuntimeCapabilities = RuntimeCapabilities {
     interactive_runs: true,
     survives_server: true,
     manifests: true,
+    ordered_sets: true,
 };
 const ROUTER: RouterCapabilities = RouterCapabilities {
     fenced: true,
@@ -100,6 +101,7 @@ impl Fixture {
             key: SetKey { track: track.clone(), revision: revision.clone() },
             template: self.template(&track.component, "ready:1", Image::new()),
             count,
+            first: 0,
             labels: BTreeMap::new(),
         }
     }
@@ -110,7 +112,7 @@ impl Fixture {
         let spec = self.set(track, &RevisionId::new("r1").unwrap(), 0);
         runtime.ensure(Epoch(1), &spec).await.unwrap();
         let before = runtime.observe(track).await.unwrap().sets[&spec.key.revision].clone();
-        runtime.scale(Epoch(1), &spec.key, before.desired + 1).await.unwrap();
+        runtime.scale(Epoch(1), &spec.key, (before.desired + 1).into()).await.unwrap();
         self.until_ready(track, before.desired as usize + 1).await;
         let after = runtime.observe(track).await.unwrap().sets[&spec.key.revision].clone();
         after.instances.last().unwrap().id.clone()
@@ -211,7 +213,7 @@ impl RouterFixture for Fixture {
         let runtime = self.cluster.runtime();
         let spec = self.set(track, revision, count);
         runtime.ensure(Epoch(1), &spec).await.unwrap();
-        runtime.scale(Epoch(1), &spec.key, count).await.unwrap();
+        runtime.scale(Epoch(1), &spec.key, count.into()).await.unwrap();
         for _ in 0..10_000 {
             if runtime.observe(track).await.unwrap().sets[revision].ready() == count as usize {
                 return;

@@ -128,6 +128,29 @@ routes:
 }
 
 #[test]
+fn a_stateful_component_may_serve_and_is_kept_running() {
+    let faults = faults(
+        "
+components:
+- {name: db, kind: stateful, image: x, restart: never, volumes: [{name: data, path: data}]}
+- {name: queue, kind: stateful, image: x, ports: [{name: amqp, number: 5672, protocol: tcp}]}
+- {name: web, image: x, ports: [{name: http, number: 80}], depends_on: [{component: db}, {component: queue}]}
+routes:
+- {name: none, component: db}
+- {name: queue, tcp_port: 5672, component: queue}
+",
+    );
+    let paths: Vec<&str> = faults.iter().filter_map(|fault| fault.split_once(": ")).map(|it| it.0).collect();
+    let expected = [
+        "components[0].restart",
+        "components[0].volumes[0].path",
+        "components[2].depends_on[0]",
+        "routes[0].component",
+    ];
+    assert_eq!(paths, expected, "{faults:#?}");
+}
+
+#[test]
 fn every_fault_of_a_schedule_is_named_with_its_path() {
     insta::assert_yaml_snapshot!(faults(
         "

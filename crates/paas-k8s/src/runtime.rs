@@ -13,12 +13,12 @@ mod runs;
 mod sets;
 
 use async_trait::async_trait;
-use paas_core::model::Template;
+use paas_core::model::{ComponentKind, Template};
 use paas_core::port::{
-    BoxStream, Epoch, InstanceId, RunObservation, RunSpec, Runtime, RuntimeCapabilities, RuntimeEvent,
-    SetKey, SetSpec, TrackObservation,
+    BoxStream, Epoch, InstanceId, Ordinals, RunObservation, RunSpec, Runtime, RuntimeCapabilities,
+    RuntimeEvent, SetKey, SetSpec, TrackObservation,
 };
-use paas_core::{ErrorKind, Fault, Result, TrackKey};
+use paas_core::{Error, ErrorKind, Fault, Result, TrackKey};
 
 use crate::cluster::KubernetesCluster;
 use crate::mirror::Source;
@@ -43,6 +43,7 @@ impl Runtime for KubernetesCluster {
             interactive_runs: true,
             survives_server: true,
             manifests: true,
+            ordered_sets: false,
         }
     }
 
@@ -55,6 +56,11 @@ impl Runtime for KubernetesCluster {
     }
 
     async fn ensure(&self, epoch: Epoch, spec: &SetSpec) -> Result<()> {
+        if spec.template.kind == ComponentKind::Stateful {
+            return Err(Error::new(ErrorKind::Unsupported, "make an ordered set")
+                .with_context("component", &spec.template.component)
+                .with_remedy("Deploy the stateful component on a cluster that has ordered sets."));
+        }
         if spec.template.manifests.is_empty() {
             Box::pin(self.shared.ensure_set(epoch, spec)).await
         } else {
@@ -62,7 +68,8 @@ impl Runtime for KubernetesCluster {
         }
     }
 
-    async fn scale(&self, epoch: Epoch, key: &SetKey, count: u32) -> Result<()> {
+    async fn scale(&self, epoch: Epoch, key: &SetKey, ordinals: Ordinals) -> Result<()> {
+        let count = ordinals.count;
         match self.shared.scale_set(epoch, key, count).await {
             // A set of manifests is no deployment.
             Err(error) if error.kind() == ErrorKind::NotFound => {

@@ -2,6 +2,7 @@
 
 mod life;
 mod manifests;
+mod ordered;
 mod restarts;
 mod runs;
 mod sets;
@@ -24,6 +25,7 @@ use crate::port::{
 
 pub use life::*;
 pub use manifests::*;
+pub use ordered::*;
 pub use restarts::*;
 pub use runs::*;
 pub use sets::*;
@@ -133,6 +135,14 @@ macro_rules! runtime_conformance {
             a_set_of_manifests_is_ready_when_its_objects_are,
             a_later_set_takes_over_the_objects_and_remove_prunes_the_rest,
             the_way_back_applies_the_earlier_objects_again,
+            ordered_sets_are_refused_where_unsupported,
+            instances_have_the_ordinals_that_their_set_was_told,
+            the_first_ordinal_alone_is_a_change,
+            no_two_instances_have_an_ordinal_at_once,
+            the_highest_ordinal_goes_first_whoever_is_ready,
+            an_ordinal_that_was_gone_comes_back,
+            ordinals_are_exchanged_one_by_one_and_back,
+            an_exchange_goes_on_past_instances_that_are_broken,
             a_lower_epoch_is_rejected,
             instances_survive_the_server,
         }
@@ -161,7 +171,7 @@ impl<'a> Case<'a> {
 
     async fn spec(&self, name: &str, workload: Workload, count: u32) -> SetSpec {
         let template = self.fixture.template(&self.component, workload).await;
-        SetSpec { key: self.key(name), template, count, labels: BTreeMap::new() }
+        SetSpec { key: self.key(name), template, count, first: 0, labels: BTreeMap::new() }
     }
 
     async fn ensure(&self, name: &str, workload: Workload, count: u32) -> SetSpec {
@@ -242,6 +252,7 @@ pub async fn claims_the_required_capabilities(fixture: &dyn RuntimeFixture) {
         ("interactive_runs", required.interactive_runs, claimed.interactive_runs),
         ("survives_server", required.survives_server, claimed.survives_server),
         ("manifests", required.manifests, claimed.manifests),
+        ("ordered_sets", required.ordered_sets, claimed.ordered_sets),
     ];
     for (name, required, claimed) in pairs {
         assert!(claimed || !required, "the backend must have the capability {name} and does not claim it");
@@ -259,11 +270,11 @@ pub async fn a_lower_epoch_is_rejected(fixture: &dyn RuntimeFixture) {
     let old = Epoch(EPOCH.0 - 1);
     let promise = "a lower epoch is rejected";
     expect_kind(case.runtime.ensure(old, &spec).await, ErrorKind::Fenced, promise);
-    expect_kind(case.runtime.scale(old, &spec.key, 2).await, ErrorKind::Fenced, promise);
+    expect_kind(case.runtime.scale(old, &spec.key, 2.into()).await, ErrorKind::Fenced, promise);
     expect_kind(case.runtime.remove(old, &spec.key).await, ErrorKind::Fenced, promise);
     assert_eq!(case.until_ready("r1", 1).await.desired, 1);
-    ok(case.runtime.scale(Epoch(EPOCH.0 + 1), &spec.key, 2).await);
-    expect_kind(case.runtime.scale(EPOCH, &spec.key, 1).await, ErrorKind::Fenced, promise);
+    ok(case.runtime.scale(Epoch(EPOCH.0 + 1), &spec.key, 2.into()).await);
+    expect_kind(case.runtime.scale(EPOCH, &spec.key, 1.into()).await, ErrorKind::Fenced, promise);
     case.clean().await;
 }
 
@@ -283,7 +294,7 @@ pub async fn instances_survive_the_server(fixture: &dyn RuntimeFixture) {
         after.instances.iter().map(|instance| instance.restarts).collect::<Vec<_>>(),
         before.instances.iter().map(|instance| instance.restarts).collect::<Vec<_>>()
     );
-    ok(case.runtime.scale(EPOCH, &spec.key, 3).await);
+    ok(case.runtime.scale(EPOCH, &spec.key, 3.into()).await);
     case.until_ready("r1", 3).await;
     case.clean().await;
 }

@@ -226,6 +226,9 @@ pub struct VersionStatus {
 pub struct InstanceStatus {
     /// The identity.
     pub id: InstanceId,
+    /// Its ordinal, if the component is stateful.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordinal: Option<u32>,
     /// Its revision.
     pub revision: RevisionId,
     /// The release that brought the revision, if known.

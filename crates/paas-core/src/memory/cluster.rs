@@ -3,6 +3,7 @@
 mod control;
 mod instances;
 mod objects;
+mod ordered;
 mod runs;
 mod sets;
 mod surroundings;
@@ -94,8 +95,8 @@ pub struct ClusterSnapshot {
     pub services: BTreeMap<String, Option<BTreeMap<RevisionId, u32>>>,
     /// The access points by application.
     pub routes: BTreeMap<String, Vec<RouteName>>,
-    /// The volumes by track.
-    pub volumes: BTreeMap<String, Vec<VolumeName>>,
+    /// The volumes by track; those of ordered sets with their ordinal, as in `data-0`.
+    pub volumes: BTreeMap<String, Vec<String>>,
     /// The runs.
     pub runs: Vec<InstanceId>,
 }
@@ -133,7 +134,8 @@ pub(super) struct State {
     now: Timestamp,
     sets: BTreeMap<SetKey, Set>,
     runs: BTreeMap<InstanceId, Run>,
-    volumes: BTreeSet<(TrackKey, VolumeName)>,
+    /// Volumes by track and, in ordered sets, by ordinal.
+    volumes: BTreeSet<(TrackKey, VolumeName, Option<u32>)>,
     objects: BTreeMap<TrackKey, objects::Objects>,
     services: BTreeMap<TrackKey, Service>,
     routes: BTreeMap<AppEnv, Vec<RouteBinding>>,
@@ -410,8 +412,9 @@ impl State {
             let names = routes.iter().map(|route| route.name.clone()).collect();
             snapshot.routes.insert(at.to_string(), names);
         }
-        for (track, volume) in &self.volumes {
-            snapshot.volumes.entry(track.to_string()).or_default().push(volume.clone());
+        for (track, volume, ordinal) in &self.volumes {
+            let name = ordinal.map_or_else(|| volume.to_string(), |ordinal| format!("{volume}-{ordinal}"));
+            snapshot.volumes.entry(track.to_string()).or_default().push(name);
         }
         snapshot
     }

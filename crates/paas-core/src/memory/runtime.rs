@@ -9,8 +9,8 @@ use crate::error::Result;
 use crate::model::{ResolvedValue, Template};
 use crate::name::TrackKey;
 use crate::port::{
-    BoxStream, Epoch, InstanceId, RunObservation, RunSpec, Runtime, RuntimeCapabilities, RuntimeEvent,
-    SetKey, SetSpec, TrackObservation,
+    BoxStream, Epoch, InstanceId, Ordinals, RunObservation, RunSpec, Runtime, RuntimeCapabilities,
+    RuntimeEvent, SetKey, SetSpec, TrackObservation,
 };
 
 /// The runtime of a [`SimulatedCluster`](super::SimulatedCluster).
@@ -30,6 +30,7 @@ impl Runtime for SimulatedRuntime {
             interactive_runs: true,
             survives_server: true,
             manifests: true,
+            ordered_sets: true,
         }
     }
 
@@ -40,8 +41,8 @@ impl Runtime for SimulatedRuntime {
         self.0.with(|state| state.ensure(epoch, spec))
     }
 
-    async fn scale(&self, epoch: Epoch, key: &SetKey, count: u32) -> Result<()> {
-        self.0.with(|state| state.scale(epoch, key, count))
+    async fn scale(&self, epoch: Epoch, key: &SetKey, ordinals: Ordinals) -> Result<()> {
+        self.0.with(|state| state.scale(epoch, key, ordinals))
     }
 
     async fn remove(&self, epoch: Epoch, key: &SetKey) -> Result<()> {

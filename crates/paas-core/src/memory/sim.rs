@@ -35,8 +35,9 @@ use jiff::Timestamp;
 
 use crate::model::Amount;
 use crate::release::{
-    Bake, Command, Decision, Event, Mode, Plan, Reach, Recreate, Refused, RollbackJump, RollingByBatches,
-    RunOnce, Seconds, Share, Step, StepHold, Strategy, StrategyContext, TakeNote, TrackState, World,
+    Bake, Command, Decision, Event, Mode, Ordered, Plan, Reach, Recreate, Refused, RollbackJump,
+    RollingByBatches, RunOnce, Seconds, Share, Step, StepHold, Strategy, StrategyContext, TakeNote,
+    TrackState, World,
 };
 
 pub use coverage::{Coverage, FaultKind, PhaseKind};
@@ -161,7 +162,7 @@ impl Simulation {
         self
     }
 
-    /// With this strategy, and others added so, in the place of the built-in ones.
+    /// With this strategy, and others added so, in the place of the built-in ones. Plans are all ordered or none is.
     #[must_use]
     pub fn with_strategy(mut self, strategy: Arc<dyn Strategy>) -> Self {
         self.strategies.push(strategy);
@@ -240,11 +241,16 @@ impl Simulation {
             self.strategies.iter().filter_map(|strategy| strategy.compile(&context).ok()).collect()
         };
         let note = TakeNote {}.compile(&context).unwrap_or_else(|_| Plan::new("note", context.traffic));
-        let back = RollbackJump::default().compile(&context).unwrap_or_else(|_| note.clone());
+        let back = if plans.iter().any(|plan| plan.ordered) {
+            Ordered::default().compile(&context)
+        } else {
+            RollbackJump::default().compile(&context)
+        };
+        let back = back.unwrap_or_else(|_| note.clone());
         Setting {
             subject: self.subject.as_ref(),
+            back: if plans.iter().any(|plan| plan.mode == Mode::Run) { note.clone() } else { back },
             plans,
-            back: if kind == Kind::Job { note.clone() } else { back },
             removal: note,
         }
     }

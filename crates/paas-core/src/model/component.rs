@@ -40,7 +40,8 @@ pub struct Component {
     /// Files placed into its file system.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileMount>,
-    /// Volumes that survive its instances.
+    /// Volumes that survive its instances. All instances share each of them; those of the kind `stateful` have each one of
+    /// their own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<VolumeMount>,
     /// What each instance may use.
@@ -49,7 +50,7 @@ pub struct Component {
     /// How the platform learns that an instance has started, can serve, and still lives.
     #[serde(default)]
     pub probes: Probes,
-    /// What happens when an instance ends by itself; `always` for services and workers, `never` for jobs of both
+    /// What happens when an instance ends by itself; `always` for whatever is kept running, `never` for jobs of both
     /// kinds, which run once: a release whose job fails goes back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<RestartPolicy>,
@@ -65,7 +66,8 @@ pub struct Component {
     /// What an instance may do to its own system.
     #[serde(default)]
     pub security: Security,
-    /// How a new release replaces the old one, if not as the application says.
+    /// How a new release replaces the old one, if not as the application says. Of `rolling`, batches, pause and times are in
+    /// force for the kind `stateful`, which runs no instance more than declared and lets one be missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<StrategySpec>,
     /// When a component of the kind `scheduled_job` runs.
@@ -90,6 +92,10 @@ pub enum ComponentKind {
     Job,
     /// Runs to completion at the times of its schedule. A release starts nothing of it: it says what the next run is.
     ScheduledJob,
+    /// Serves requests like a service, or none, with instances that have an identity: each has a number, its ordinal, counted
+    /// from 0, and volumes of its own, which come back with it. No two instances with the same ordinal run at once, so a
+    /// release ends each instance before its successor starts, the highest ordinal first; with one instance it interrupts.
+    Stateful,
     /// Objects of a cluster's own interface, such as Kubernetes YAML, applied as they are: a release makes, changes and
     /// removes them.
     Manifests,
@@ -99,6 +105,11 @@ impl ComponentKind {
     /// Whether nothing of it is kept running: it runs to completion, and has no instances to count.
     pub fn runs_to_completion(self) -> bool {
         matches!(self, Self::Job | Self::ScheduledJob)
+    }
+
+    /// Whether requests reach it on its ports, through routes and from other components.
+    pub fn serves(self) -> bool {
+        matches!(self, Self::Service | Self::Stateful)
     }
 }
 

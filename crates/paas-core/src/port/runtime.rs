@@ -28,6 +28,53 @@ impl fmt::Display for SetKey {
     }
 }
 
+/// How many instances a set shall have and, in an ordered set, from which ordinal on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Ordinals {
+    /// The ordinal of the first instance; 0 where instances have no ordinals.
+    pub first: u32,
+    /// How many there are.
+    pub count: u32,
+}
+
+impl Ordinals {
+    /// The ordinal after the last one.
+    pub fn end(self) -> u32 {
+        self.first.saturating_add(self.count)
+    }
+
+    /// Whether an ordinal is one of them.
+    pub fn contains(self, ordinal: u32) -> bool {
+        (self.first..self.end()).contains(&ordinal)
+    }
+
+    /// Whether all of `others` are among them.
+    pub fn cover(self, others: Self) -> bool {
+        others.count == 0 || (self.first <= others.first && others.end() <= self.end())
+    }
+
+    /// Each of them, from the lowest.
+    pub fn iter(self) -> impl Iterator<Item = u32> {
+        self.first..self.end()
+    }
+}
+
+impl From<u32> for Ordinals {
+    /// So many, from 0 on.
+    fn from(count: u32) -> Self {
+        Self { first: 0, count }
+    }
+}
+
+impl fmt::Display for Ordinals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.first {
+            0 => write!(f, "{}", self.count),
+            first => write!(f, "{} from {first}", self.count),
+        }
+    }
+}
+
 /// A set of equal instances: what they are and how many there shall be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetSpec {
@@ -37,8 +84,18 @@ pub struct SetSpec {
     pub template: Template,
     /// How many instances there shall be when the set is made.
     pub count: u32,
+    /// The ordinal of the first one, when the set is made; 0 where the set is not ordered.
+    #[serde(default)]
+    pub first: u32,
     /// Names and values put on every object that the backend makes.
     pub labels: BTreeMap<String, String>,
+}
+
+impl SetSpec {
+    /// Which instances there shall be when the set is made.
+    pub fn ordinals(&self) -> Ordinals {
+        Ordinals { first: self.first, count: self.count }
+    }
 }
 
 /// The identity of an instance, unique on its cluster and never used again.
@@ -142,6 +199,9 @@ impl fmt::Display for ImagePull {
 pub struct InstanceObservation {
     /// The identity.
     pub id: InstanceId,
+    /// Its ordinal, if the set is ordered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordinal: Option<u32>,
     /// The phase.
     pub phase: InstancePhase,
     /// Since when it has been ready without a break.
@@ -166,6 +226,9 @@ pub struct SetObservation {
     pub revision: RevisionId,
     /// How many instances there shall be, as the backend has it.
     pub desired: u32,
+    /// The ordinal of the first one, as the backend was told; 0 where the set is not ordered.
+    #[serde(default)]
+    pub first: u32,
     /// The instances, those that drain included, in the order of their making.
     pub instances: Vec<InstanceObservation>,
     /// Why the set as a whole cannot have the desired instances, such as a refused quota.
@@ -173,6 +236,11 @@ pub struct SetObservation {
 }
 
 impl SetObservation {
+    /// Which instances there shall be, as the backend has it.
+    pub fn ordinals(&self) -> Ordinals {
+        Ordinals { first: self.first, count: self.desired }
+    }
+
     /// The instances that can serve now.
     pub fn ready(&self) -> usize {
         self.instances.iter().filter(|instance| instance.phase == InstancePhase::Ready).count()
@@ -261,6 +329,9 @@ pub struct RuntimeCapabilities {
     /// Components of manifests.
     #[serde(default)]
     pub manifests: bool,
+    /// Ordered sets: those of templates of the kind [`ComponentKind::Stateful`](crate::model::ComponentKind::Stateful).
+    #[serde(default)]
+    pub ordered_sets: bool,
 }
 
 /// Something changed: observe again.
@@ -284,6 +355,13 @@ pub enum RuntimeEvent {
 /// - When a count falls, instances that are not ready go first, then the youngest. An instance that goes is out of
 ///   service first (phase [`InstancePhase::Draining`]), then drains as its template says, then is stopped.
 ///   A draining instance is no longer counted as ready or desired.
+/// - A set of a template of the kind [`ComponentKind::Stateful`](crate::model::ComponentKind::Stateful) is ordered: its
+///   instances have the ordinals that it was told ([`Ordinals`]), each one of its own, and no two instances of a track have
+///   the same one at once: an instance is [`InstancePhase::Pending`] as long as one of another set has its ordinal, draining
+///   included. Which go when the ordinals change is what they say, whoever is ready. A change of the first one alone is a
+///   change. A volume belongs to an ordinal: whatever set has it sees the same data, and it stays when the ordinal is gone.
+///   In observations the instances of an ordered set are in the order of their ordinals. In other sets the first ordinal is
+///   0 and means nothing.
 /// - [`Runtime::remove`] takes the set away as scaling to zero does; a missing set is a success. It returns at once; the
 ///   set disappears from observations when its last instance is gone.
 ///   A set that was removed and whose instances still drain is missing for [`Runtime::scale`], and is made again by
@@ -319,8 +397,8 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// Makes a set if it does not exist.
     async fn ensure(&self, epoch: Epoch, spec: &SetSpec) -> Result<()>;
 
-    /// Sets the number of instances of a set.
-    async fn scale(&self, epoch: Epoch, key: &SetKey, count: u32) -> Result<()>;
+    /// Sets the number of instances of a set and, in an ordered one, their ordinals.
+    async fn scale(&self, epoch: Epoch, key: &SetKey, ordinals: Ordinals) -> Result<()>;
 
     /// Takes a set away.
     async fn remove(&self, epoch: Epoch, key: &SetKey) -> Result<()>;

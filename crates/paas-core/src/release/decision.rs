@@ -9,6 +9,7 @@ use super::state::{AbortReason, Hold, TrackState};
 use super::weights::Weights;
 use super::world::RouteSnapshot;
 use crate::model::RevisionId;
+use crate::port::Ordinals;
 
 /// The answer of [`next`](super::next).
 ///
@@ -38,14 +39,18 @@ pub enum Act {
         revision: RevisionId,
         /// How many instances.
         count: u32,
+        /// The ordinal of the first one; 0 where they have none.
+        first: u32,
     },
-    /// Change the count of a revision's set. Lowering takes instances that are not ready first, takes each out of the
-    /// endpoints, lets it drain, then stops it.
+    /// Change the count of a revision's set. Lowering takes instances that are not ready first, or those whose ordinals are
+    /// no longer named, takes each out of the endpoints, lets it drain, then stops it.
     Scale {
         /// The revision.
         revision: RevisionId,
         /// How many instances.
         count: u32,
+        /// The ordinal of the first one; 0 where they have none.
+        first: u32,
     },
     /// Write the weights of the track's routes, all of them in one atomic change, zeros included.
     Shift {
@@ -88,10 +93,12 @@ pub enum Act {
 impl Act {
     /// Whether carrying it out can take ready capacity away or move traffic.
     ///
-    /// `observed` is the count that the backend was told before.
-    pub fn is_disruptive(&self, observed: u32) -> bool {
+    /// `observed` is what the backend was told before.
+    pub fn is_disruptive(&self, observed: Ordinals) -> bool {
         match self {
-            Self::Scale { count, .. } | Self::Ensure { count, .. } => *count < observed,
+            Self::Scale { count, first, .. } | Self::Ensure { count, first, .. } => {
+                !Ordinals { first: *first, count: *count }.cover(observed)
+            }
             Self::Shift { .. } | Self::Unroute { .. } => true,
             Self::Remove { .. } | Self::Run { .. } | Self::StopRun { .. } | Self::Judge { .. } => false,
         }

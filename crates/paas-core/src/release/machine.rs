@@ -11,6 +11,7 @@ mod clock;
 mod commands;
 mod forward;
 mod leave;
+mod ordinals;
 mod round;
 mod run;
 mod steady;

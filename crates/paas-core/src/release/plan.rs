@@ -22,6 +22,10 @@ pub struct Plan {
     pub strategy: String,
     /// How instances are exchanged.
     pub mode: Mode,
+    /// Whether instances have ordinals, of which no two run at once: then none more than declared may run, and they are
+    /// exchanged from the highest ordinal down.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ordered: bool,
     /// The steps, in order; the last one reaches everything. Empty for a track that only takes note of a version.
     pub steps: Vec<Step>,
     /// Whether a router splits traffic between the revisions; without it there is nothing to shift or confirm.
@@ -157,6 +161,9 @@ pub enum PlanError {
     /// An exchange without two versions at once cannot go step by step.
     #[error("a plan that never runs two versions at once has one step")]
     Exclusive,
+    /// Two instances of an ordered track never have the same ordinal, so there is none for one more.
+    #[error("an ordered plan cannot run more instances than are declared; its surge must be 0")]
+    Ordered,
     /// The progress deadline is zero, so the rollout would end before it began.
     #[error("plan has no time to make progress")]
     Deadline,
@@ -170,6 +177,7 @@ impl Plan {
             format: PLAN_FORMAT,
             strategy: strategy.into(),
             mode: Mode::SideBySide,
+            ordered: false,
             steps: Vec::new(),
             traffic,
             total_weight: DEFAULT_TOTAL_WEIGHT,
@@ -221,6 +229,9 @@ impl Plan {
         }
         if self.mode == Mode::Exclusive && self.steps.len() != 1 {
             return Err(PlanError::Exclusive);
+        }
+        if self.ordered && self.mode == Mode::SideBySide && self.max_surge != Amount::ZERO {
+            return Err(PlanError::Ordered);
         }
         if self.steps.last().is_some_and(|last| last.reach != Reach::All) {
             return Err(PlanError::Unfinished);

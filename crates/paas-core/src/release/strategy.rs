@@ -1,5 +1,6 @@
 //! Strategies: what a user chooses, compiled to a [`Plan`].
 
+mod ordered;
 mod recreate;
 mod rollback;
 mod rolling;
@@ -11,6 +12,7 @@ use super::amount::Seconds;
 use super::plan::{Plan, PlanError};
 use crate::model::StrategySpec;
 
+pub use ordered::Ordered;
 pub use recreate::Recreate;
 pub use rollback::RollbackJump;
 pub use rolling::RollingByBatches;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::id::StepKey;
 use super::weights::Weights;
 use crate::model::RevisionId;
+use crate::port::Ordinals;
 
 /// A point in the order of a track's observations and writes.
 ///
@@ -45,6 +46,9 @@ pub struct World {
 pub struct RevisionView {
     /// The count that the backend was told.
     pub desired: u32,
+    /// The ordinal of the first instance that the backend was told; 0 where they have none.
+    #[serde(default)]
+    pub first: u32,
     /// The instances that exist, without those that drain or end.
     pub total: u32,
     /// Since when each ready instance has been ready; one entry for each.
@@ -56,6 +60,11 @@ pub struct RevisionView {
 }
 
 impl RevisionView {
+    /// Which instances the backend was told to have.
+    pub fn ordinals(&self) -> Ordinals {
+        Ordinals { first: self.first, count: self.desired }
+    }
+
     /// The instances that are ready.
     pub fn ready(&self) -> u32 {
         u32::try_from(self.ready_since.len()).unwrap_or(u32::MAX)

@@ -207,8 +207,8 @@ impl Lab {
         let acts = !decision.acts.is_empty();
         for act in decision.acts {
             match act {
-                Act::Ensure { revision, count } => drop(shown.sets.entry(revision).or_insert(count)),
-                Act::Scale { revision, count } => drop(shown.sets.insert(revision, count)),
+                Act::Ensure { revision, count, .. } => drop(shown.sets.entry(revision).or_insert(count)),
+                Act::Scale { revision, count, .. } => drop(shown.sets.insert(revision, count)),
                 Act::Remove { revision } => drop(shown.sets.remove(&revision)),
                 Act::Shift { weights } => shown.weights = Some(weights),
                 Act::Unroute { .. } => shown.weights = None,

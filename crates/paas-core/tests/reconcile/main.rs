@@ -18,3 +18,4 @@ mod manifests;
 mod scheduled;
 mod several;
 mod spaces;
+mod stateful;

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{ExecAction, HTTPGetAction, Probe as PodProbe, TCPSocketAction};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use paas_core::PortName;
-use paas_core::model::{ComponentKind, Port, Probe, ProbeCheck, Template};
+use paas_core::model::{Port, Probe, ProbeCheck, Template};
 
 /// How often an instance is asked until it answers for the first time, in seconds.
 const EAGER: i32 = 1;
@@ -24,7 +24,7 @@ pub(super) struct PodProbes {
 pub(super) fn probes(template: &Template) -> PodProbes {
     let ports = &template.ports;
     let default = || {
-        let serves = template.kind == ComponentKind::Service && !ports.is_empty();
+        let serves = template.kind.serves() && !ports.is_empty();
         serves.then(|| Probe { period_seconds: 5, ..Probe::new(ProbeCheck::Tcp { port: None }) })
     };
     let readiness = template.probes.readiness.clone().or_else(default);

@@ -104,6 +104,7 @@ fn spec() -> SetSpec {
         key: SetKey { track: track(), revision: RevisionId::new("0a1b2c3d4e5f").expect("it is valid") },
         template: template(),
         count: 3,
+        first: 0,
         labels: BTreeMap::from([
             ("org".to_owned(), "other".to_owned()),
             ("team".to_owned(), "web".to_owned()),

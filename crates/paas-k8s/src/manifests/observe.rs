@@ -56,7 +56,8 @@ impl Shared {
         pods: &[Arc<Pod>],
     ) -> Result<SetObservation> {
         let desired = self.count_of(&set.metadata);
-        let mut observation = SetObservation { revision, desired, instances: Vec::new(), failure: None };
+        let mut observation =
+            SetObservation { revision, desired, first: 0, instances: Vec::new(), failure: None };
         if desired == 0 {
             return Ok(observation);
         }
@@ -89,6 +90,7 @@ impl Shared {
         for number in 1..=desired {
             let id = if number == 1 { name.clone() } else { format!("{name}-{number}") };
             observation.instances.push(InstanceObservation {
+                ordinal: None,
                 id: InstanceId(id),
                 phase: if ready { InstancePhase::Ready } else { InstancePhase::Starting },
                 ready_since: if ready { since.or(made) } else { None },

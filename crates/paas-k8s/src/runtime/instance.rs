@@ -13,6 +13,7 @@ pub(crate) fn observe(pod: &Pod) -> InstanceObservation {
         .or_else(|| last_end(container).and_then(|end| end.started_at.as_ref()));
     let phase = observe_phase(pod, container);
     InstanceObservation {
+        ordinal: None,
         id: InstanceId(pod.metadata.name.clone().unwrap_or_default()),
         phase,
         ready_since: ready_since(pod),

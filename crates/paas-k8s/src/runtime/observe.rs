@@ -160,6 +160,7 @@ impl Shared {
         SetObservation {
             revision,
             desired,
+            first: 0,
             instances: instances.collect(),
             failure: deployment.filter(|_| lacks).and_then(failure::of_set),
         }

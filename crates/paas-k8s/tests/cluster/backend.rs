@@ -77,7 +77,7 @@ fn track(component: &str) -> TrackKey {
 async fn set(fixture: &Fixture, component: &str, revision: &str) -> SetSpec {
     let key = SetKey { track: track(component), revision: RevisionId::new(revision).unwrap() };
     let template = RuntimeFixture::template(fixture, &key.track.component, Workload::Ready).await;
-    SetSpec { key, template, count: 1, labels: std::collections::BTreeMap::new() }
+    SetSpec { key, template, count: 1, first: 0, labels: std::collections::BTreeMap::new() }
 }
 
 /// Makes a set and waits for its only instance.

@@ -49,6 +49,7 @@ const RUNTIME: RuntimeCapabilities = RuntimeCapabilities {
     interactive_runs: true,
     survives_server: true,
     manifests: true,
+    ordered_sets: false,
 };
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -216,10 +217,10 @@ impl Fixture {
     async fn one_more(&self, track: &TrackKey) -> InstanceId {
         let key = SetKey { track: track.clone(), revision: RevisionId::new("r1").unwrap() };
         let template = self.web(&track.component, "r1");
-        let spec = SetSpec { key, template, count: 0, labels: BTreeMap::new() };
+        let spec = SetSpec { key, template, count: 0, first: 0, labels: BTreeMap::new() };
         ok(self.cluster.ensure(Epoch(1), &spec).await);
         let before = self.set(&spec.key).await.unwrap();
-        ok(self.cluster.scale(Epoch(1), &spec.key, before.desired + 1).await);
+        ok(self.cluster.scale(Epoch(1), &spec.key, (before.desired + 1).into()).await);
         let after = self.until_ready(&spec.key, before.desired as usize + 1).await;
         let known: Vec<_> = before.instances.iter().map(|it| it.id.clone()).collect();
         after.instances.into_iter().map(|it| it.id).find(|id| !known.contains(id)).unwrap()
@@ -374,9 +375,9 @@ impl RouterFixture for Fixture {
     async fn serve(&self, track: &TrackKey, revision: &RevisionId, count: u32) {
         let key = SetKey { track: track.clone(), revision: revision.clone() };
         let template = self.web(&track.component, revision.as_str());
-        let spec = SetSpec { key: key.clone(), template, count, labels: BTreeMap::new() };
+        let spec = SetSpec { key: key.clone(), template, count, first: 0, labels: BTreeMap::new() };
         ok(self.cluster.ensure(Epoch(1), &spec).await);
-        ok(self.cluster.scale(Epoch(1), &key, count).await);
+        ok(self.cluster.scale(Epoch(1), &key, count.into()).await);
         self.until_ready(&key, count as usize).await;
         tokio::time::sleep(Duration::from_secs(2)).await; // the router and the gateway learn of it
     }

@@ -199,7 +199,7 @@ fn track() -> TrackKey {
 async fn set(fixture: &Fixture, name: &str, count: u32) -> SetSpec {
     let key = SetKey { track: track(), revision: RevisionId::new(name).unwrap() };
     let template = RuntimeFixture::template(fixture, &key.track.component, Workload::Ready).await;
-    SetSpec { key, template, count, labels: BTreeMap::new() }
+    SetSpec { key, template, count, first: 0, labels: BTreeMap::new() }
 }
 
 fn traffic(fixture: &Fixture, name: &str) -> ServiceTraffic {
@@ -240,7 +240,7 @@ async fn suffices(place: &'static Place) {
     ok(cluster.ensure(Epoch(1), &second).await);
     fixture.until_ready(&second.key, 1).await;
     ok(cluster.apply_service(Epoch(1), &traffic(&fixture, "r2")).await);
-    ok(cluster.scale(Epoch(1), &second.key, 2).await);
+    ok(cluster.scale(Epoch(1), &second.key, 2.into()).await);
     let seen = fixture.until_ready(&second.key, 2).await;
     ok(cluster.remove(Epoch(1), &first.key).await);
     let instance = &seen.instances[0].id;

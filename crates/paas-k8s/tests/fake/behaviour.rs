@@ -36,7 +36,7 @@ async fn a_foreign_deployment_of_the_name_is_reported_and_left_alone() {
     let error = fixture.cluster.ensure(Epoch(1), &spec).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{}", error.report());
     assert!(error.report().contains(&name), "{}", error.report());
-    let error = fixture.cluster.scale(Epoch(1), &spec.key, 3).await.unwrap_err();
+    let error = fixture.cluster.scale(Epoch(1), &spec.key, 3.into()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     ok(fixture.cluster.remove(Epoch(1), &spec.key).await);
     assert!(api.get_opt(&name).await.unwrap().is_some(), "ours is missing; theirs stays");
@@ -50,7 +50,7 @@ async fn a_second_ensure_writes_nothing() {
     fixture.until_ready(&spec.key, 2).await;
     let writes = fixture.fake.writes();
     ok(fixture.cluster.ensure(Epoch(1), &spec).await);
-    ok(fixture.cluster.scale(Epoch(1), &spec.key, 2).await);
+    ok(fixture.cluster.scale(Epoch(1), &spec.key, 2.into()).await);
     ok(fixture.cluster.observe(&spec.key.track).await);
     assert_eq!(fixture.fake.writes(), writes, "converged means no write");
 }

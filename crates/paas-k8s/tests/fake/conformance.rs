@@ -114,7 +114,7 @@ impl RouterFixture for Fixture {
         let mut spec = self.spec(track, "r1", count);
         spec.key.revision = revision.clone();
         ok(self.cluster.ensure(Epoch(1), &spec).await);
-        ok(self.cluster.scale(Epoch(1), &spec.key, count).await);
+        ok(self.cluster.scale(Epoch(1), &spec.key, count.into()).await);
         self.until_ready(&spec.key, count as usize).await;
         // The router learns of pods by its watch and writes the routes anew.
         tokio::time::sleep(Duration::from_millis(500)).await;

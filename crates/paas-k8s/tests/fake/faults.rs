@@ -66,7 +66,7 @@ async fn an_error_after_the_commit_makes_nothing_twice() {
         assert_eq!(deployments(&fixture).await, 1);
 
         fixture.fake.inject(Verb::Update, Some("deployments"), fault, 1);
-        ok(fixture.cluster.scale(Epoch(1), &spec.key, 3).await);
+        ok(fixture.cluster.scale(Epoch(1), &spec.key, 3.into()).await);
         fixture.until_ready(&spec.key, 3).await;
     }
 }
@@ -85,7 +85,7 @@ async fn events_go_on_after_a_watch_was_cut_or_was_too_old() {
         fixture.fake.drop_watches();
         tokio::time::sleep(Duration::from_millis(50)).await;
         let count = if too_old { 3 } else { 2 };
-        ok(fixture.cluster.scale(Epoch(1), &spec.key, count).await);
+        ok(fixture.cluster.scale(Epoch(1), &spec.key, count.into()).await);
         if too_old {
             tokio::time::sleep(Duration::from_secs(1)).await;
             fixture.fake.compact();

@@ -28,6 +28,7 @@ pub(crate) const RUNTIME: RuntimeCapabilities = RuntimeCapabilities {
     interactive_runs: true,
     survives_server: true,
     manifests: true,
+    ordered_sets: false,
 };
 pub(crate) const ROUTER: RouterCapabilities = RouterCapabilities {
     fenced: true,
@@ -121,6 +122,7 @@ impl Fixture {
             key: SetKey { track: track.clone(), revision: revision(name) },
             template: self.ready(&track.component),
             count,
+            first: 0,
             labels: BTreeMap::new(),
         }
     }
@@ -155,7 +157,7 @@ impl Fixture {
         let spec = self.spec(track, "r1", 0);
         ok(self.cluster.ensure(Epoch(1), &spec).await);
         let before = self.set(&spec.key).await.unwrap();
-        ok(self.cluster.scale(Epoch(1), &spec.key, before.desired + 1).await);
+        ok(self.cluster.scale(Epoch(1), &spec.key, (before.desired + 1).into()).await);
         let after = self.until_ready(&spec.key, before.desired as usize + 1).await;
         let known: Vec<_> = before.instances.iter().map(|it| it.id.clone()).collect();
         after.instances.into_iter().map(|it| it.id).find(|id| !known.contains(id)).unwrap()

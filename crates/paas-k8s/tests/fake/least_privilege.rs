@@ -139,9 +139,9 @@ async fn exercise(fixture: &Fixture) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     cluster.apply_service(Epoch(1), &traffic(&[("r2", 1)])).await?;
-    cluster.scale(Epoch(1), &first.key, 0).await?;
-    cluster.scale(Epoch(1), &second.key, 3).await?;
-    cluster.scale(Epoch(1), &second.key, 1).await?;
+    cluster.scale(Epoch(1), &first.key, 0.into()).await?;
+    cluster.scale(Epoch(1), &second.key, 3.into()).await?;
+    cluster.scale(Epoch(1), &second.key, 1.into()).await?;
     let instance = ready(fixture, &second.key, 1).await?;
     cluster.remove(Epoch(1), &first.key).await?;
     cluster.tracks().await?;

@@ -62,7 +62,13 @@ fn set(fixture: &Fixture, name: &str, objects: Vec<Value>) -> SetSpec {
     template.env.clear();
     template.manifests =
         objects.into_iter().map(|object| serde_json::from_value::<Manifest>(object).unwrap()).collect();
-    SetSpec { key: SetKey { track, revision: revision(name) }, template, count: 1, labels: BTreeMap::new() }
+    SetSpec {
+        key: SetKey { track, revision: revision(name) },
+        template,
+        count: 1,
+        first: 0,
+        labels: BTreeMap::new(),
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,7 +138,7 @@ async fn a_job_that_ends_well_is_ready_and_another_one_runs_anew() {
     fixture.until_ready(&first.key, 1).await;
     let api: Api<Job> = Api::namespaced(fixture.fake.client(), &namespace(&fixture).await);
     let before = api.get("migrate").await.unwrap().metadata.uid;
-    ok(fixture.cluster.scale(Epoch(1), &first.key, 0).await);
+    ok(fixture.cluster.scale(Epoch(1), &first.key, 0.into()).await);
     let second = set(&fixture, "r2", vec![job("two")]);
     ok(fixture.cluster.ensure(Epoch(1), &second).await);
     fixture.until_ready(&second.key, 1).await;
@@ -156,7 +162,7 @@ async fn what_somebody_else_made_is_reported_and_left_alone() {
     assert_eq!(api.get("taken").await.unwrap().data.unwrap()["key"], "theirs");
     // What asks again when it is gone comes through.
     api.delete("taken", &DeleteParams::default()).await.unwrap();
-    ok(fixture.cluster.scale(Epoch(1), &spec.key, 1).await);
+    ok(fixture.cluster.scale(Epoch(1), &spec.key, 1.into()).await);
     fixture.until_ready(&spec.key, 1).await;
     ok(fixture.cluster.remove(Epoch(1), &spec.key).await);
     assert!(api.get_opt("first").await.unwrap().is_none());
@@ -177,7 +183,7 @@ async fn what_was_changed_or_deleted_by_hand_is_restored() {
     assert_eq!((one["key"].as_str(), one["more"].as_str()), ("a", "stays"), "only what is ours is restored");
     assert!(api.get_opt("two").await.unwrap().is_some());
     // Out of force, nobody restores it.
-    ok(fixture.cluster.scale(Epoch(1), &spec.key, 0).await);
+    ok(fixture.cluster.scale(Epoch(1), &spec.key, 0.into()).await);
     api.delete("two", &DeleteParams::default()).await.unwrap();
     tokio::time::sleep(Duration::from_mins(11)).await;
     assert!(api.get_opt("two").await.unwrap().is_none());
@@ -223,7 +229,7 @@ async fn an_older_server_changes_nothing() {
     ok(fixture.cluster.ensure(Epoch(5), &spec).await);
     for answer in [
         fixture.cluster.ensure(Epoch(4), &spec).await,
-        fixture.cluster.scale(Epoch(4), &spec.key, 0).await,
+        fixture.cluster.scale(Epoch(4), &spec.key, 0.into()).await,
         fixture.cluster.remove(Epoch(4), &spec.key).await,
     ] {
         assert_eq!(answer.unwrap_err().kind(), ErrorKind::Fenced);
@@ -253,7 +259,7 @@ async fn an_autoscaler_and_a_restart_are_respected() {
     let mut second = first.clone();
     second.key.revision = revision("r2");
     second.template.restart_nonce = 1;
-    ok(fixture.cluster.scale(Epoch(1), &first.key, 0).await);
+    ok(fixture.cluster.scale(Epoch(1), &first.key, 0.into()).await);
     ok(fixture.cluster.ensure(Epoch(1), &second).await);
     let pod = api.get("web").await.unwrap().spec.unwrap().template.metadata.unwrap();
     assert_eq!(pod.annotations.unwrap()[&format!("{DOMAIN}/restart")], "1");

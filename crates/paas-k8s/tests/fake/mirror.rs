@@ -43,8 +43,8 @@ async fn what_was_written_is_observed_at_once() {
         let fixture = serving().await;
         fixture.fake.hang_watches(hang);
         let key = fixture.spec(&track("shop"), "r1", 3).key;
-        for count in [5, 1, 4, 2, 3] {
-            ok(fixture.cluster.scale(Epoch(1), &key, count).await);
+        for count in [5_u32, 1, 4, 2, 3] {
+            ok(fixture.cluster.scale(Epoch(1), &key, count.into()).await);
             assert_eq!(fixture.set(&key).await.unwrap().desired, count, "watches hang: {hang}");
         }
         let next = fixture.spec(&track("shop"), "r2", 1);
@@ -68,7 +68,7 @@ async fn what_a_write_without_an_answer_did_is_observed() {
         fixture.fake.hang_watches(true);
         let key = fixture.spec(&track("shop"), "r1", 3).key;
         fixture.fake.inject(Verb::Update, Some("deployments"), fault.clone(), 100);
-        assert!(fixture.cluster.scale(Epoch(1), &key, 5).await.is_err(), "{fault:?}");
+        assert!(fixture.cluster.scale(Epoch(1), &key, 5.into()).await.is_err(), "{fault:?}");
         fixture.fake.heal();
         assert_eq!(fixture.set(&key).await.unwrap().desired, 5, "{fault:?}");
     }

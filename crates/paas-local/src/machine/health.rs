@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant as Moment};
 
 use paas_core::PortName;
-use paas_core::model::{ComponentKind, Probe, ProbeCheck, Template};
+use paas_core::model::{Probe, ProbeCheck, Template};
 use paas_core::port::InstanceFailure;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -43,7 +43,7 @@ pub(super) struct Subject<'a> {
 fn readiness(template: &Template) -> Option<Probe> {
     match &template.probes.readiness {
         Some(probe) => Some(probe.clone()),
-        None if template.kind == ComponentKind::Service && !template.ports.is_empty() => {
+        None if template.kind.serves() && !template.ports.is_empty() => {
             Some(Probe::new(ProbeCheck::Tcp { port: None }))
         }
         None => None,

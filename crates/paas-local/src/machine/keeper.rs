@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant as Moment};
 
 use jiff::Timestamp;
-use paas_core::model::{ComponentKind, RestartPolicy, Template};
+use paas_core::model::{RestartPolicy, Template};
 use paas_core::port::{ExitStatus, InstanceFailure, InstanceId, InstancePhase, RuntimeEvent, SetKey};
 use tokio::sync::{mpsc, watch};
 
@@ -367,7 +367,7 @@ impl Keeper {
                 endpoint.draining = true;
             }
         });
-        if self.template.kind != ComponentKind::Service {
+        if !self.template.kind.serves() {
             return;
         }
         let until = Moment::now() + Duration::from_secs(self.template.termination.drain_seconds.into());

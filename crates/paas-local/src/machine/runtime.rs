@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::join_all;
+use paas_core::model::ComponentKind;
 use paas_core::port::{
-    BoxStream, Epoch, InstanceId, RunObservation, RunSpec, Runtime, RuntimeCapabilities, RuntimeEvent,
-    SetKey, SetSpec, TrackObservation,
+    BoxStream, Epoch, InstanceId, Ordinals, RunObservation, RunSpec, Runtime, RuntimeCapabilities,
+    RuntimeEvent, SetKey, SetSpec, TrackObservation,
 };
 use paas_core::{Error, ErrorKind, Result, TrackKey};
 
@@ -31,6 +32,7 @@ impl Runtime for LocalMachine {
             interactive_runs: true,
             survives_server: true,
             manifests: false,
+            ordered_sets: false,
         }
     }
 
@@ -38,8 +40,8 @@ impl Runtime for LocalMachine {
         self.shared.ensure(epoch, spec)
     }
 
-    async fn scale(&self, epoch: Epoch, key: &SetKey, count: u32) -> Result<()> {
-        self.shared.scale(epoch, key, count)
+    async fn scale(&self, epoch: Epoch, key: &SetKey, ordinals: Ordinals) -> Result<()> {
+        self.shared.scale(epoch, key, ordinals.count)
     }
 
     async fn remove(&self, epoch: Epoch, key: &SetKey) -> Result<()> {
@@ -96,6 +98,11 @@ impl Shared {
             return Err(Error::new(ErrorKind::Unsupported, "apply manifests")
                 .with_context("component", &spec.template.component)
                 .with_remedy("Deploy them on a Kubernetes cluster; this machine runs components."));
+        }
+        if spec.template.kind == ComponentKind::Stateful {
+            return Err(Error::new(ErrorKind::Unsupported, "make an ordered set")
+                .with_context("component", &spec.template.component)
+                .with_remedy("Deploy the stateful component on a cluster that has ordered sets."));
         }
         let mut sets = self.sets();
         self.check_open()?;

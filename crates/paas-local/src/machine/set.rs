@@ -44,6 +44,7 @@ impl Member {
         let phase = if going { InstancePhase::Draining } else { InstancePhase::Pending };
         Self {
             seen: InstanceObservation {
+                ordinal: None,
                 id,
                 phase,
                 ready_since: None,
@@ -98,6 +99,7 @@ impl Set {
     pub(super) fn observe(&self) -> SetObservation {
         SetObservation {
             revision: self.document.spec.key.revision.clone(),
+            first: 0,
             desired: if self.document.removed { 0 } else { self.document.count },
             instances: self.members.iter().map(|member| member.seen.clone()).collect(),
             failure: None,

@@ -32,6 +32,7 @@ impl RuntimeFixture for Fixture {
             interactive_runs: true,
             survives_server: true,
             manifests: false,
+            ordered_sets: false,
         }
     }
 
@@ -96,7 +97,7 @@ impl RouterFixture for Fixture {
         template.env.insert("REVISION".to_owned(), plain(revision.as_str()));
         let key = SetKey { track: track.clone(), revision: revision.clone() };
         self.ensure_revision(track.clone(), revision, template, count).await;
-        ok(self.machine().scale(EPOCH, &key, count).await);
+        ok(self.machine().scale(EPOCH, &key, count.into()).await);
         self.until_ready(&key, count as usize).await;
     }
 

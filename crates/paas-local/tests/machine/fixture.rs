@@ -163,7 +163,7 @@ impl Fixture {
         count: u32,
     ) -> SetKey {
         let key = SetKey { track, revision: revision.clone() };
-        let spec = SetSpec { key: key.clone(), template, count, labels: BTreeMap::new() };
+        let spec = SetSpec { key: key.clone(), template, count, first: 0, labels: BTreeMap::new() };
         ok(self.machine().ensure(EPOCH, &spec).await);
         key
     }
@@ -179,7 +179,7 @@ impl Fixture {
         if before.is_empty() {
             self.ensure_revision(track.clone(), &key.revision, template, 1).await;
         } else {
-            ok(self.machine().scale(EPOCH, &key, u32::try_from(count).expect("few instances")).await);
+            ok(self.machine().scale(EPOCH, &key, u32::try_from(count).expect("few instances").into()).await);
         }
         let after = ids(&self.until_ready(&key, count).await);
         after.into_iter().find(|id| !before.contains(id)).expect("there is one more")

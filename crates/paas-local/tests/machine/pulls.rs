@@ -76,7 +76,7 @@ async fn an_instance_that_goes_while_its_image_comes_is_gone_at_once(fixture: &F
     template.image = registry.reference("1");
     let key = fixture.ensure(template, 1).await;
     fixture.until("it tells how far its image has come", &key, |set| set.instances[0].pull.is_some()).await;
-    ok(fixture.machine().scale(super::fixture::EPOCH, &key, 0).await);
+    ok(fixture.machine().scale(super::fixture::EPOCH, &key, 0.into()).await);
     let set = fixture.until("it is gone", &key, |set| {
         assert!(set.instances.iter().all(|instance| instance.pull.is_none()), "what goes waits for no image");
         set.instances.is_empty()

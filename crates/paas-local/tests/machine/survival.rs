@@ -88,7 +88,7 @@ async fn what_was_declared_shortly_before_the_end_is_carried_out(fixture: &Fixtu
     let gone = fixture.ensure(fixture.web(&fixture.component("gone")), 2).await;
     let before = fixture.until_ready(&key, 3).await;
     fixture.until_ready(&gone, 2).await;
-    fixture.machine().scale(EPOCH, &key, 1).await.expect("it is declared");
+    fixture.machine().scale(EPOCH, &key, 1.into()).await.expect("it is declared");
     fixture.machine().remove(EPOCH, &gone).await.expect("it is declared");
     fixture.machine().close().await;
     fixture.open_again().await;
@@ -138,7 +138,7 @@ async fn a_closed_machine_refuses_changes(fixture: &Fixture) {
     let closed = fixture.machine();
     closed.close().await;
     fixture.open_again().await;
-    let answer = closed.scale(EPOCH, &key, 5).await;
+    let answer = closed.scale(EPOCH, &key, 5.into()).await;
     let error = answer.expect_err("what is written here would be written behind the other one's back");
     assert_eq!(error.kind(), paas_core::ErrorKind::Unavailable, "{}", error.report());
     fixture.until_ready(&key, 1).await;

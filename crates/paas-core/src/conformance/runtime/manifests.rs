@@ -88,7 +88,7 @@ pub async fn a_later_set_takes_over_the_objects_and_remove_prunes_the_rest(fixtu
     ok(case.runtime.ensure(EPOCH, &first).await);
     case.until_ready("r1", 1).await;
     // Out of force, its objects stay.
-    ok(case.runtime.scale(EPOCH, &first.key, 0).await);
+    ok(case.runtime.scale(EPOCH, &first.key, 0.into()).await);
     case.until("no instance", "r1", |set| set.desired == 0 && set.instances.is_empty()).await;
     until_objects(&case, &["kept", "left"]).await;
     let second = config_maps(&case, "r2", &["kept", "new"]).await;
@@ -112,12 +112,12 @@ pub async fn the_way_back_applies_the_earlier_objects_again(fixture: &dyn Runtim
     let first = config_maps(&case, "r1", &["kept", "left"]).await;
     ok(case.runtime.ensure(EPOCH, &first).await);
     case.until_ready("r1", 1).await;
-    ok(case.runtime.scale(EPOCH, &first.key, 0).await);
+    ok(case.runtime.scale(EPOCH, &first.key, 0.into()).await);
     let second = config_maps(&case, "r2", &["kept", "new"]).await;
     ok(case.runtime.ensure(EPOCH, &second).await);
     case.until_ready("r2", 1).await;
-    ok(case.runtime.scale(EPOCH, &second.key, 0).await);
-    ok(case.runtime.scale(EPOCH, &first.key, 1).await);
+    ok(case.runtime.scale(EPOCH, &second.key, 0.into()).await);
+    ok(case.runtime.scale(EPOCH, &first.key, 1.into()).await);
     case.until_ready("r1", 1).await;
     ok(case.runtime.remove(EPOCH, &second.key).await);
     until_objects(&case, &["kept", "left"]).await;

@@ -73,7 +73,7 @@ pub async fn scale_sets_the_number(fixture: &dyn RuntimeFixture) {
     let case = Case::new(fixture, "scale-sets");
     let spec = case.ensure("r1", Workload::Ready, 1).await;
     for count in [3, 0, 2] {
-        ok(case.runtime.scale(EPOCH, &spec.key, count).await);
+        ok(case.runtime.scale(EPOCH, &spec.key, count.into()).await);
         let set = case.until_ready("r1", count as usize).await;
         assert_eq!(set.desired, count);
     }
@@ -85,7 +85,7 @@ pub async fn scale_to_the_same_number_changes_nothing(fixture: &dyn RuntimeFixtu
     let case = Case::new(fixture, "scale-same");
     let spec = case.ensure("r1", Workload::Ready, 2).await;
     let before = case.until_ready("r1", 2).await;
-    ok(case.runtime.scale(EPOCH, &spec.key, 2).await);
+    ok(case.runtime.scale(EPOCH, &spec.key, 2.into()).await);
     assert_eq!(ids(&case.until_ready("r1", 2).await), ids(&before));
     case.clean().await;
 }
@@ -93,7 +93,7 @@ pub async fn scale_to_the_same_number_changes_nothing(fixture: &dyn RuntimeFixtu
 /// `scale` of a missing set is `NotFound`.
 pub async fn scale_of_a_missing_set_is_not_found(fixture: &dyn RuntimeFixture) {
     let case = Case::new(fixture, "scale-missing");
-    let answer = case.runtime.scale(EPOCH, &case.key("r1"), 1).await;
+    let answer = case.runtime.scale(EPOCH, &case.key("r1"), 1.into()).await;
     expect_kind(answer, ErrorKind::NotFound, "a missing set cannot be scaled");
     assert!(case.set("r1").await.is_none());
     case.clean().await;
@@ -119,7 +119,7 @@ pub async fn instances_that_are_not_ready_go_first(fixture: &dyn RuntimeFixture)
         Err(set)
     })
     .await;
-    ok(case.runtime.scale(EPOCH, &spec.key, 2).await);
+    ok(case.runtime.scale(EPOCH, &spec.key, 2.into()).await);
     let after = case.until_ready("r1", 2).await;
     assert_eq!(ids(&after), before[1..], "the one that was not ready went, not the youngest");
     case.clean().await;
@@ -130,7 +130,7 @@ pub async fn the_youngest_goes_first(fixture: &dyn RuntimeFixture) {
     let case = Case::new(fixture, "youngest-first");
     let spec = case.ensure("r1", Workload::Ready, 3).await;
     let before = ids(&case.until_ready("r1", 3).await);
-    ok(case.runtime.scale(EPOCH, &spec.key, 1).await);
+    ok(case.runtime.scale(EPOCH, &spec.key, 1.into()).await);
     let after = case.until_ready("r1", 1).await;
     assert_eq!(ids(&after), before[..1], "observations list instances in the order of their making");
     case.clean().await;
@@ -141,7 +141,7 @@ pub async fn an_instance_that_goes_drains_and_no_longer_counts(fixture: &dyn Run
     let case = Case::new(fixture, "drains");
     let spec = case.ensure("r1", Workload::Lingers, 2).await;
     case.until_ready("r1", 2).await;
-    ok(case.runtime.scale(EPOCH, &spec.key, 1).await);
+    ok(case.runtime.scale(EPOCH, &spec.key, 1.into()).await);
     let set = case.set("r1").await.expect("the set exists");
     assert_eq!((set.desired, set.ready()), (1, 1), "it counts neither as desired nor as ready: {set:#?}");
     case.until("a draining instance", "r1", |set| {
@@ -167,7 +167,7 @@ pub async fn remove_returns_before_the_last_instance_is_gone(fixture: &dyn Runti
     ok(case.runtime.remove(EPOCH, &spec.key).await);
     let set = case.set("r1").await.expect("the set is observed until its last instance is gone");
     assert_eq!((set.desired, set.ready()), (0, 0));
-    let answer = case.runtime.scale(EPOCH, &spec.key, 1).await;
+    let answer = case.runtime.scale(EPOCH, &spec.key, 1.into()).await;
     expect_kind(answer, ErrorKind::NotFound, "a removed set cannot be scaled");
     case.until_empty().await;
     case.clean().await;

@@ -11,7 +11,7 @@ pub async fn observe_shows_what_returned_before(fixture: &dyn RuntimeFixture) {
     let case = Case::new(fixture, "observe");
     let spec = case.ensure("r1", Workload::Ready, 1).await;
     assert_eq!(case.set("r1").await.map(|set| set.desired), Some(1), "right after ensure");
-    ok(case.runtime.scale(EPOCH, &spec.key, 3).await);
+    ok(case.runtime.scale(EPOCH, &spec.key, 3.into()).await);
     assert_eq!(case.set("r1").await.map(|set| set.desired), Some(3), "right after scale");
     ok(case.runtime.remove(EPOCH, &spec.key).await);
     assert_eq!(case.set("r1").await.map_or(0, |set| set.desired), 0, "right after remove");
@@ -44,7 +44,7 @@ pub async fn watch_tells_of_changes(fixture: &dyn RuntimeFixture) {
         assert!(told.await.is_ok(), "no event told that: {what}");
     };
     follow("the instance is ready", &|set| set.is_some_and(|set| set.ready() == 1)).await;
-    ok(case.runtime.scale(EPOCH, &spec.key, 2).await);
+    ok(case.runtime.scale(EPOCH, &spec.key, 2.into()).await);
     follow("the second instance is ready", &|set| set.is_some_and(|set| set.ready() == 2)).await;
     let instance = ids(&case.set("r1").await.expect("the set exists"))[0].clone();
     fixture.kill(&instance).await;

@@ -9,7 +9,9 @@ use crate::engine::TemplateRecord;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{RevisionId, Template};
 use crate::name::TrackKey;
-use crate::port::{Backend, ClusterPorts, RunInput, RunSpec, ServiceState, ServiceTraffic, SetKey, SetSpec};
+use crate::port::{
+    Backend, ClusterPorts, Ordinals, RunInput, RunSpec, ServiceState, ServiceTraffic, SetKey, SetSpec,
+};
 use crate::release::{Act, Refusal, TrackState, Weights};
 
 /// Why a service of an application that was taken offline does not answer.
@@ -27,8 +29,14 @@ pub(super) async fn carry_out(
     for act in acts {
         tracing::debug!(%track, ?act, "acting");
         match act {
-            Act::Ensure { revision, count } => ensure(context, ports, state, revision, *count).await?,
-            Act::Scale { revision, count } => scale(context, ports, state, revision, *count).await?,
+            Act::Ensure { revision, count, first } => {
+                let ordinals = Ordinals { first: *first, count: *count };
+                ensure(context, ports, state, revision, ordinals).await?;
+            }
+            Act::Scale { revision, count, first } => {
+                let ordinals = Ordinals { first: *first, count: *count };
+                scale(context, ports, state, revision, ordinals).await?;
+            }
             Act::Remove { revision } => {
                 let key = SetKey { track: track.clone(), revision: revision.clone() };
                 context.call("remove a set", cluster, ports.runtime.remove(context.epoch, &key)).await?;
@@ -69,13 +77,14 @@ async fn ensure(
     ports: &ClusterPorts,
     state: &TrackState,
     revision: &RevisionId,
-    count: u32,
+    ordinals: Ordinals,
 ) -> Result<()> {
     let track = &state.track;
     let spec = SetSpec {
         key: SetKey { track: track.clone(), revision: revision.clone() },
         template: template(context, track, revision).await?,
-        count,
+        count: ordinals.count,
+        first: ordinals.first,
         labels: labels(context, track, Some(revision)),
     };
     let answer = context.call("make a set", &track.cluster, ports.runtime.ensure(context.epoch, &spec)).await;
@@ -87,16 +96,16 @@ async fn scale(
     ports: &ClusterPorts,
     state: &TrackState,
     revision: &RevisionId,
-    count: u32,
+    ordinals: Ordinals,
 ) -> Result<()> {
     let track = &state.track;
     let key = SetKey { track: track.clone(), revision: revision.clone() };
     let answer =
-        context.call("scale a set", &track.cluster, ports.runtime.scale(context.epoch, &key, count)).await;
+        context.call("scale a set", &track.cluster, ports.runtime.scale(context.epoch, &key, ordinals)).await;
     match answer {
         // A set that was removed still shows until its last instance is gone.
-        Err(error) if error.kind() == ErrorKind::NotFound && count > 0 => {
-            ensure(context, ports, state, revision, count).await
+        Err(error) if error.kind() == ErrorKind::NotFound && ordinals.count > 0 => {
+            ensure(context, ports, state, revision, ordinals).await
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         answer => refused(context, track, revision, answer),

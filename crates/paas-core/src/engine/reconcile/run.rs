@@ -11,6 +11,7 @@ use super::{events, schedule};
 use crate::engine::outages::is_outage;
 use crate::engine::{Changes, RunRecord, Stored};
 use crate::error::Result;
+use crate::model::ComponentKind;
 use crate::name::{AppEnv, ClusterName, TrackKey};
 use crate::port::{ClusterPorts, InstanceId, InstancePhase, LogOptions, LogStream, RunObservation, RunSpec};
 
@@ -114,10 +115,15 @@ async fn start(
     own: &Key,
 ) -> Result<()> {
     let run = &stored.value;
+    let mut template = template(context, &run.track, &run.revision).await?;
+    if template.kind == ComponentKind::Stateful {
+        // They belong to ordinals, and a run has none.
+        template.volumes.clear();
+    }
     let spec = RunSpec {
         id: run.id.clone(),
         track: run.track.clone(),
-        template: template(context, &run.track, &run.revision).await?,
+        template,
         command: run.command.clone(),
         env: std::collections::BTreeMap::new(),
         input: run.input,

@@ -68,6 +68,7 @@ fn revision(set: &SetObservation) -> RevisionView {
     failing.dedup();
     RevisionView {
         desired: set.desired,
+        first: set.first,
         total: u32::try_from(standing.count()).unwrap_or(u32::MAX),
         ready_since: ready.filter_map(|it| it.ready_since).collect(),
         draining: u32::try_from(draining).unwrap_or(u32::MAX),
@@ -189,6 +190,7 @@ mod tests {
         };
         let instance = InstanceObservation {
             id: InstanceId("web-1".to_owned()),
+            ordinal: None,
             phase,
             ready_since: None,
             started_at: None,
@@ -201,6 +203,7 @@ mod tests {
         let set = SetObservation {
             revision: revision.clone(),
             desired: 1,
+            first: 0,
             instances: vec![instance],
             failure: None,
         };

@@ -333,6 +333,7 @@ impl Documents {
             Some(Err(error)) => unreachable = Some(error.clone()),
             None => unreachable = Some(format!("cluster {} is not open", key.cluster)),
         }
+        instances.sort_by_key(|instance| instance.ordinal);
         let step = state.and_then(|state| match (state.phase, &state.rollout) {
             (Phase::Step { index, .. }, Some(rollout)) => Some((index + 1, rollout.plan.steps.len())),
             _ => None,
@@ -371,6 +372,7 @@ impl Documents {
             restarts: instance.restarts,
             last_exit: instance.last_exit.clone(),
             failure: instance.failure.clone(),
+            ordinal: instance.ordinal,
             pull: instance.pull,
         })
     }

@@ -26,6 +26,10 @@ const STEADY: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
 #[derive(Debug)]
 pub(in crate::memory) struct Instance {
     pub(in crate::memory) id: InstanceId,
+    /// Its ordinal, in an ordered set.
+    pub(super) ordinal: Option<u32>,
+    /// An instance of another set has its ordinal.
+    pub(super) waits: bool,
     pub(in crate::memory) phase: InstancePhase,
     pub(in crate::memory) node: u32,
     pub(in crate::memory) lines: VecDeque<LogLine>,
@@ -56,9 +60,11 @@ pub(super) enum Stage {
 
 impl Instance {
     /// One that is about to pull its image.
-    pub(super) fn new(id: InstanceId, node: u32) -> Self {
+    pub(super) fn new(id: InstanceId, ordinal: Option<u32>, node: u32) -> Self {
         Self {
             id,
+            ordinal,
+            waits: false,
             phase: InstancePhase::Pending,
             node,
             lines: VecDeque::new(),
@@ -92,6 +98,7 @@ impl Instance {
     pub(super) fn observation(&self) -> InstanceObservation {
         InstanceObservation {
             id: self.id.clone(),
+            ordinal: self.ordinal,
             phase: self.phase,
             ready_since: self.ready_since,
             started_at: self.started_at,

@@ -8,7 +8,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{RevisionId, Template};
 use crate::name::TrackKey;
 use crate::port::{
-    Epoch, InstanceFailure, InstanceId, InstancePhase, SetKey, SetObservation, SetSpec, TrackObservation,
+    Epoch, InstanceFailure, InstanceId, InstancePhase, Ordinals, SetKey, SetObservation, SetSpec,
+    TrackObservation,
 };
 
 /// A set: instances of one template.
@@ -16,6 +17,7 @@ use crate::port::{
 pub(in crate::memory) struct Set {
     pub(in crate::memory) template: Template,
     pub(in crate::memory) desired: u32,
+    pub(super) first: u32,
     /// Taken away: it ends with its last instance.
     removed: bool,
     pub(in crate::memory) instances: Vec<Instance>,
@@ -34,19 +36,17 @@ impl State {
             }
             if set.removed {
                 set.removed = false;
-                set.desired = spec.count;
+                (set.desired, set.first) = (spec.count, spec.first);
                 if spec.count > 0 {
                     self.put_objects(&spec.key, &spec.template);
                 }
             }
         } else {
             self.use_space(&spec.key.track.component.at.env_ref());
-            for volume in &spec.template.volumes {
-                self.volumes.insert((spec.key.track.clone(), volume.name.clone()));
-            }
             let set = Set {
                 template: spec.template.clone(),
                 desired: spec.count,
+                first: spec.first,
                 removed: false,
                 instances: Vec::new(),
                 failure: None,
@@ -57,23 +57,25 @@ impl State {
             }
             self.changed(&spec.key.track);
         }
+        self.make_volumes(&spec.key);
         self.settle(&spec.key);
         Ok(())
     }
 
-    pub(in crate::memory) fn scale(&mut self, epoch: Epoch, key: &SetKey, count: u32) -> Result<()> {
+    pub(in crate::memory) fn scale(&mut self, epoch: Epoch, key: &SetKey, ordinals: Ordinals) -> Result<()> {
         const OPERATION: &str = "scale a set";
         self.fence(OPERATION, key, epoch)?;
         let Some(set) = self.sets.get_mut(key).filter(|set| !set.removed) else {
             return Err(Error::new(ErrorKind::NotFound, OPERATION).with_context("set", key));
         };
-        if set.desired != count {
+        if set.ordinals() != ordinals {
             let raised = (set.desired == 0).then(|| set.template.clone());
-            set.desired = count;
+            (set.desired, set.first) = (ordinals.count, ordinals.first);
             if let Some(template) = raised {
                 self.put_objects(key, &template);
             }
             self.changed(&key.track);
+            self.make_volumes(key);
             self.settle(key);
         }
         Ok(())
@@ -99,7 +101,7 @@ impl State {
                 .with_source("it still has a set")
                 .with_remedy("Remove its sets and wait until they are gone."));
         }
-        self.volumes.retain(|(owner, _)| owner != track);
+        self.volumes.retain(|(owner, ..)| owner != track);
         Ok(())
     }
 
@@ -108,7 +110,8 @@ impl State {
             let observation = SetObservation {
                 revision: key.revision.clone(),
                 desired: set.desired,
-                instances: set.instances.iter().map(Instance::observation).collect(),
+                first: set.first,
+                instances: set.observations(),
                 failure: set.failure.clone(),
             };
             (key.revision.clone(), observation)
@@ -133,7 +136,9 @@ impl State {
             .map(|(index, instance)| (instance.is_ready(), index))
             .collect();
         let desired = set.desired as usize;
-        if standing.len() > desired {
+        if set.is_ordered() {
+            self.follow_ordinals(key);
+        } else if standing.len() > desired {
             // Those that are not ready first, then the youngest: the order of `instances` is the order of their making.
             standing.sort_by_key(|(ready, index)| (*ready, std::cmp::Reverse(*index)));
             let surplus = standing.len() - desired;
@@ -143,9 +148,11 @@ impl State {
                 self.take_out(key, &id);
             }
         }
-        for _ in standing.len()..desired {
-            if !self.make(key) {
-                break;
+        if self.sets.get(key).is_some_and(|set| !set.is_ordered()) {
+            for _ in standing.len()..desired {
+                if !self.make(key, None) {
+                    break;
+                }
             }
         }
         if let Some(set) = self.sets.get_mut(key) {
@@ -169,7 +176,7 @@ impl State {
     }
 
     /// Makes one instance, or notes on the set why not.
-    fn make(&mut self, key: &SetKey) -> bool {
+    pub(super) fn make(&mut self, key: &SetKey, ordinal: Option<u32>) -> bool {
         let used: usize = self.sets.values().map(|set| set.instances.len()).sum();
         let node = self.place();
         let refusal = match (self.capacity, node) {
@@ -195,18 +202,22 @@ impl State {
         let digest = set.template.digest.clone();
         let id = self.next_id(&format!("{}-{}", key.track.component.component, key.revision));
         self.made.push(id.clone());
-        let instance = Instance::new(id.clone(), node.unwrap_or_default());
+        let mut instance = Instance::new(id.clone(), ordinal, node.unwrap_or_default());
+        instance.waits = ordinal.is_some_and(|ordinal| self.is_held(&key.track, ordinal));
+        let waits = instance.waits;
         if let Some(set) = self.sets.get_mut(key) {
             set.instances.push(instance);
         }
-        let image = self.images.behavior(&digest);
-        self.pull(key, &id, image.as_ref());
+        if !waits {
+            let image = self.images.behavior(&digest);
+            self.pull(key, &id, image.as_ref());
+        }
         self.changed(&key.track);
         true
     }
 
     /// Takes an instance out of service, lets it drain, stops it.
-    fn take_out(&mut self, key: &SetKey, id: &InstanceId) {
+    pub(super) fn take_out(&mut self, key: &SetKey, id: &InstanceId) {
         let image = self.image_of(key).unwrap_or_default();
         let Some((instance, template)) = self.instance_mut(key, id) else { return };
         let mut rest = Duration::ZERO;
@@ -230,6 +241,7 @@ impl State {
         }
         self.changed(&key.track);
         self.settle(key);
+        self.start_waiting(&key.track);
         if self.capacity.is_some() {
             self.settle_all();
         }

@@ -76,7 +76,7 @@ impl State {
         const OPERATION: &str = "remove an environment's space";
         self.fence(OPERATION, env, epoch)?;
         let inside = |track: &TrackKey| track.component.at.env_ref() == *env;
-        if self.volumes.iter().any(|(track, _)| inside(track)) {
+        if self.volumes.iter().any(|(track, ..)| inside(track)) {
             return Err(Error::new(ErrorKind::Conflict, OPERATION)
                 .with_context("environment", env)
                 .with_source("it holds volumes"));

@@ -7,9 +7,9 @@ use crate::error::{Fault, Result};
 use crate::model::{RevisionId, Template};
 use crate::name::{AppEnv, TrackKey};
 use crate::port::{
-    BoxStream, Epoch, InstanceId, RouteBinding, Router, RouterCapabilities, RouterEvent, RunObservation,
-    RunSpec, Runtime, RuntimeCapabilities, RuntimeEvent, ServiceObservation, ServiceTraffic, SetKey, SetSpec,
-    TrackObservation,
+    BoxStream, Epoch, InstanceId, Ordinals, RouteBinding, Router, RouterCapabilities, RouterEvent,
+    RunObservation, RunSpec, Runtime, RuntimeCapabilities, RuntimeEvent, ServiceObservation, ServiceTraffic,
+    SetKey, SetSpec, TrackObservation,
 };
 
 #[async_trait]
@@ -24,13 +24,13 @@ impl Runtime for Intercepted<dyn Runtime> {
     }
 
     async fn ensure(&self, epoch: Epoch, spec: &SetSpec) -> Result<()> {
-        let object = format!("{} with {}", spec.key, spec.count);
+        let object = format!("{} with {}", spec.key, spec.ordinals());
         self.around("runtime", "ensure", object, true, self.inner.ensure(epoch, spec)).await
     }
 
-    async fn scale(&self, epoch: Epoch, key: &SetKey, count: u32) -> Result<()> {
-        let object = format!("{key} to {count}");
-        self.around("runtime", "scale", object, true, self.inner.scale(epoch, key, count)).await
+    async fn scale(&self, epoch: Epoch, key: &SetKey, ordinals: Ordinals) -> Result<()> {
+        let object = format!("{key} to {ordinals}");
+        self.around("runtime", "scale", object, true, self.inner.scale(epoch, key, ordinals)).await
     }
 
     async fn remove(&self, epoch: Epoch, key: &SetKey) -> Result<()> {

@@ -1,5 +1,7 @@
 //! The simulated cluster of one track: what is really there, as opposed to what a controller has seen.
 
+mod ordered;
+
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
@@ -22,6 +24,8 @@ pub(super) enum Quality {
 
 #[derive(Clone, Copy, Debug)]
 enum Life {
+    /// An instance of another set has its ordinal.
+    Waiting,
     Starting(Option<Timestamp>),
     Ready(Timestamp),
     Draining(Timestamp),
@@ -30,13 +34,25 @@ enum Life {
 #[derive(Clone, Copy, Debug)]
 struct Instance {
     born: u64,
+    /// Its ordinal, in ordered sets.
+    ordinal: u32,
     life: Life,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Set {
     pub(super) desired: u32,
+    /// The ordinal of the first one, in ordered sets.
+    pub(super) first: u32,
     instances: Vec<Instance>,
+}
+
+impl Instance {
+    /// It leaves service; a ready one drains.
+    fn take_out(&mut self, now: Timestamp) {
+        let drain = if matches!(self.life, Life::Ready(_)) { DRAIN } else { SignedDuration::ZERO };
+        self.life = Life::Draining(now.saturating_add(drain).unwrap_or(now));
+    }
 }
 
 impl Set {
@@ -70,6 +86,8 @@ pub(super) struct Seen {
     pub(super) order: u64,
     /// The ready instances that the world had taken away when it was made.
     pub(super) losses: u32,
+    /// The ordinals that are ready, in ordered sets.
+    pub(super) ordinals: Vec<u32>,
     pub(super) world: World,
 }
 
@@ -78,6 +96,8 @@ pub(super) struct Cluster {
     pub(super) now: Timestamp,
     pub(super) token: u64,
     pub(super) epoch: u64,
+    /// Whether the sets are ordered.
+    pub(super) ordered: bool,
     pub(super) sets: BTreeMap<RevisionId, Set>,
     pub(super) qualities: BTreeMap<RevisionId, Quality>,
     pub(super) written: Option<Weights>,
@@ -106,11 +126,12 @@ fn after(start: Timestamp, milliseconds: u32) -> Timestamp {
 }
 
 impl Cluster {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(ordered: bool) -> Self {
         Self {
             now: Timestamp::UNIX_EPOCH,
             token: 0,
             epoch: 1,
+            ordered,
             sets: BTreeMap::new(),
             qualities: BTreeMap::new(),
             written: None,
@@ -148,14 +169,14 @@ impl Cluster {
             demanded: None,
             verdicts: self.verdicts.iter().map(|(key, (now, ..))| (key.clone(), now.clone())).collect(),
         };
-        Seen { order: self.order, losses: self.losses, world }
+        Seen { order: self.order, losses: self.losses, ordinals: self.ready_ordinals(), world }
     }
 
     fn view(&self, id: &RevisionId, set: &Set) -> RevisionView {
-        let mut view = RevisionView { desired: set.desired, ..RevisionView::default() };
+        let mut view = RevisionView { desired: set.desired, first: set.first, ..RevisionView::default() };
         for instance in &set.instances {
             match instance.life {
-                Life::Starting(_) => view.total += 1,
+                Life::Waiting | Life::Starting(_) => view.total += 1,
                 Life::Ready(since) => {
                     view.total += 1;
                     view.ready_since.push(since);
@@ -176,17 +197,20 @@ impl Cluster {
         }
         self.epoch = epoch;
         match act {
-            Act::Ensure { revision, count } => {
+            Act::Ensure { revision, count, first } => {
                 if !self.sets.contains_key(revision) {
                     self.admit(revision, 0, *count)?;
-                    self.sets.insert(revision.clone(), Set { desired: *count, instances: Vec::new() });
+                    self.sets.insert(
+                        revision.clone(),
+                        Set { desired: *count, first: *first, instances: Vec::new() },
+                    );
                 }
             }
-            Act::Scale { revision, count } => {
+            Act::Scale { revision, count, first } => {
                 let before = self.sets.get(revision).ok_or(WriteFault::Missing)?.desired;
                 self.admit(revision, before, *count)?;
                 if let Some(set) = self.sets.get_mut(revision) {
-                    set.desired = *count;
+                    (set.desired, set.first) = (*count, *first);
                 }
             }
             Act::Remove { revision } => {
@@ -217,6 +241,10 @@ impl Cluster {
                 let bake = (Verdict::Pending, after(self.now, 2_000), self.next_verdict.clone());
                 self.verdicts.entry(key.to_string()).or_insert(bake);
             }
+        }
+        if self.ordered {
+            // Which instances go shows at once; a count alone tells it of sets without ordinals.
+            self.follow_ordinals();
         }
         self.token += 1;
         Ok(self.token)
@@ -262,13 +290,20 @@ impl Cluster {
         for id in ids {
             let quality = self.qualities.get(&id).copied().unwrap_or(Quality::Good(20));
             if let Some(mut set) = self.sets.remove(&id) {
-                self.react_set(&mut set, quality);
+                self.live_on(&mut set, quality);
+                if !self.ordered {
+                    self.follow_count(&mut set, quality);
+                }
                 self.sets.insert(id, set);
             }
         }
+        if self.ordered {
+            self.follow_ordinals();
+        }
     }
 
-    fn react_set(&mut self, set: &mut Set, quality: Quality) {
+    /// What instances do by themselves.
+    fn live_on(&mut self, set: &mut Set, quality: Quality) {
         let now = self.now;
         set.instances.retain(|instance| !matches!(instance.life, Life::Draining(until) if until <= now));
         for instance in &mut set.instances {
@@ -281,16 +316,23 @@ impl Cluster {
                 _ => {}
             }
         }
-        let ready_at = match quality {
-            Quality::Good(delay) | Quality::Flapping(delay) => Some(after(now, delay)),
+    }
+
+    fn ready_at(&self, quality: Quality) -> Option<Timestamp> {
+        match quality {
+            Quality::Good(delay) | Quality::Flapping(delay) => Some(after(self.now, delay)),
             Quality::Never => None,
-        };
+        }
+    }
+
+    fn follow_count(&mut self, set: &mut Set, quality: Quality) {
+        let (now, ready_at) = (self.now, self.ready_at(quality));
         let alive =
             set.instances.iter().filter(|instance| !matches!(instance.life, Life::Draining(_))).count();
         let desired = set.desired as usize;
         for _ in alive..desired {
             self.born += 1;
-            set.instances.push(Instance { born: self.born, life: Life::Starting(ready_at) });
+            set.instances.push(Instance { born: self.born, ordinal: 0, life: Life::Starting(ready_at) });
         }
         if alive > desired {
             // Unready ones go first, then the youngest; ready ones drain.
@@ -304,9 +346,7 @@ impl Cluster {
             alive.sort_by_key(|instance| rank(instance));
             let surplus = alive.len() - desired;
             for instance in alive.into_iter().take(surplus) {
-                let drain =
-                    if matches!(instance.life, Life::Ready(_)) { DRAIN } else { SignedDuration::ZERO };
-                instance.life = Life::Draining(now.saturating_add(drain).unwrap_or(now));
+                instance.take_out(now);
             }
             set.instances.retain(|instance| !matches!(instance.life, Life::Draining(until) if until <= now));
         }
@@ -351,7 +391,7 @@ impl Cluster {
             self.sets.values().flat_map(|set| &set.instances).filter_map(|instance| match instance.life {
                 Life::Starting(at) => at,
                 Life::Draining(at) => Some(at),
-                Life::Ready(_) => None,
+                Life::Waiting | Life::Ready(_) => None,
             });
         let runs = self.runs.values().filter(|(now, _, end)| now != end).map(|(_, at, _)| *at);
         let bakes = self.verdicts.values().filter(|(now, _, end)| now != end).map(|(_, at, _)| *at);

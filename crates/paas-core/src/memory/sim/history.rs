@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use super::Subject;
 use super::cluster::{Cluster, Quality, Seen, WriteFault};
 use super::coverage::{Coverage, FaultKind};
+use super::invariant::ordered::check_running;
 use super::invariant::{Deciding, Sight, Violation, check_command, check_write};
 use super::op::{self, Op, Trouble};
 use crate::model::{ReleaseNumber, RevisionId};
@@ -22,6 +23,13 @@ pub(super) struct Setting<'a> {
     pub(super) plans: Vec<Plan>,
     pub(super) back: Plan,
     pub(super) removal: Plan,
+}
+
+impl Setting<'_> {
+    /// Whether instances have ordinals.
+    pub(super) fn is_ordered(&self) -> bool {
+        self.plans.iter().any(|plan| plan.ordered)
+    }
 }
 
 #[derive(Default)]
@@ -78,7 +86,7 @@ impl<'a> History<'a> {
         let key = "acme/prod/shop/web@local".parse().expect("a valid track");
         Self {
             setting,
-            cluster: Cluster::new(),
+            cluster: Cluster::new(setting.is_ordered()),
             views: VecDeque::new(),
             stored: TrackState::new(key, 3),
             revision: 0,
@@ -159,6 +167,7 @@ impl<'a> History<'a> {
             Op::Takeover => self.take_over(),
             Op::Reconcile { who, lag, trouble } => self.reconcile(*who, *lag, *trouble).map(drop)?,
         }
+        check_running(&self.cluster)?;
         self.remember();
         Ok(())
     }
@@ -309,6 +318,7 @@ impl<'a> History<'a> {
         let decision = self.setting.subject.next(&before, &seen.world, now);
         let committed = self.committed.as_ref();
         Deciding { before: &before, seen: &seen, decision: &decision, now, own_write, committed }.check()?;
+        let sight = Sight::of(&seen, self.cluster.ordered.then(|| decision.state.effective_count()));
         let store = (decision.state != before).then(|| decision.state.clone());
         self.controllers[who].pending = Some(Pending {
             revision: self.revision,
@@ -316,7 +326,7 @@ impl<'a> History<'a> {
             events: decision.events,
             acts: decision.acts.into(),
             used: decision.state,
-            sight: Sight::of(&seen),
+            sight,
         });
         Ok(())
     }

@@ -1,11 +1,14 @@
 //! The invariants of the release engine as predicates. Each is checked after every action of every history.
 
+pub(super) mod ordered;
+
 use std::fmt;
 
 use jiff::Timestamp;
 
 use super::cluster::{Cluster, Seen};
 use crate::model::RevisionId;
+use crate::port::Ordinals;
 use crate::release::numbers::carries;
 use crate::release::{
     AbortReason, Act, Command, Decision, Event, Hold, Phase, Plan, Refused, RevisionView, Stage, TrackState,
@@ -61,6 +64,8 @@ pub enum Invariant {
     RefusalIsHold,
     /// 25: what shall happen once is asked for once.
     FiresOnce,
+    /// 27: no two instances of an ordered track have an ordinal at once, nor shall they.
+    OrdinalOnce,
 }
 
 /// A violated invariant.
@@ -120,6 +125,13 @@ impl Deciding<'_> {
         self.world().revision(id).map_or(0, RevisionView::ready).min(intended)
     }
 
+    /// The fewest instances that must stay ready, of those that take part.
+    fn floor(&self) -> u32 {
+        let told = |id: &RevisionId| self.world().revision(id).map(RevisionView::ordinals);
+        let n = ordered::taking_part(self.after(), told);
+        plan(self.after()).map_or(n, |plan| plan.margins(n).floor(n))
+    }
+
     pub(super) fn check(&self) -> Checked {
         if !self.decision.acts.is_empty() || self.after() != self.before {
             ensure(self.world().observed_at.0 >= self.own_write, Invariant::FreshView, || {
@@ -134,7 +146,7 @@ impl Deciding<'_> {
         for act in &self.decision.acts {
             match act {
                 Act::Shift { weights } => self.shift(weights)?,
-                Act::Scale { revision, count } => self.lower(revision, *count)?,
+                Act::Scale { revision, count, .. } => self.lower(revision, *count)?,
                 Act::Remove { revision } => self.remove(revision)?,
                 Act::Ensure { revision, .. } => self.made(revision)?,
                 Act::Run { key, .. } => {
@@ -164,10 +176,10 @@ impl Deciding<'_> {
             .acts
             .iter()
             .filter(|act| match act {
-                Act::Scale { revision, .. } | Act::Ensure { revision, .. } => {
-                    act.is_disruptive(self.world().revision(revision).map_or(0, |view| view.desired))
-                }
-                other => other.is_disruptive(0),
+                Act::Scale { revision, .. } | Act::Ensure { revision, .. } => act.is_disruptive(
+                    self.world().revision(revision).map(RevisionView::ordinals).unwrap_or_default(),
+                ),
+                other => other.is_disruptive(Ordinals::default()),
             })
             .count();
         ensure(disturbing <= 1, Invariant::OneDisturbance, || format!("{:?}", self.decision.acts))
@@ -185,7 +197,7 @@ impl Deciding<'_> {
         }
         let all: u32 =
             weights.shares.iter().filter(|(_, share)| **share > 0).map(|(id, _)| self.ready(id)).sum();
-        let load = floor(self.after()).min(all);
+        let load = self.floor().min(all);
         for (id, weight) in &weights.shares {
             if *weight == 0 {
                 continue;
@@ -229,7 +241,7 @@ impl Deciding<'_> {
         let left = before.min(count);
         let total = plan(self.after()).map_or(0, |plan| plan.total_weight);
         let carrying = self.world().revisions.keys().filter(|id| self.in_force(id) > 0);
-        let load = floor(self.after()).min(carrying.map(|id| self.ready(id)).sum());
+        let load = self.floor().min(carrying.map(|id| self.ready(id)).sum());
         ensure(left == before || carries(left, weight, total, load), Invariant::ShiftBeforeShrink, || {
             format!("{id} goes to {left} ready with a share of {weight} of {total} of the load of {load}")
         })
@@ -391,8 +403,12 @@ pub(super) struct Sight {
 }
 
 impl Sight {
-    pub(super) fn of(seen: &Seen) -> Self {
-        let ready = seen.world.revisions.values().map(|view| view.ready().min(view.desired)).sum();
+    /// In ordered sets, only what is below the declared count counts.
+    pub(super) fn of(seen: &Seen, ordered: Option<u32>) -> Self {
+        let ready = match ordered {
+            None => seen.world.revisions.values().map(|view| view.ready().min(view.desired)).sum(),
+            Some(n) => ordered::below(&seen.ordinals, n),
+        };
         Self { ready, losses: seen.losses }
     }
 }
@@ -400,18 +416,16 @@ impl Sight {
 /// Checks a write against what is really there, just before it is carried out. `used` is the state that the decision made,
 /// from what was `seen`: where the world had left fewer ready than must stay, not one of them may be taken.
 pub(super) fn check_write(cluster: &Cluster, act: &Act, used: &TrackState, seen: Sight) -> Checked {
-    let Act::Scale { revision, count } = act else { return Ok(()) };
+    if cluster.ordered {
+        return ordered::check_write(cluster, act, used, seen);
+    }
+    let Act::Scale { revision, count, .. } = act else { return Ok(()) };
     let Some(set) = cluster.sets.get(revision) else { return Ok(()) };
     let staying = set.ready().min(set.desired);
     if staying <= *count || used.phase.is_leaving() || used.stable.is_none() {
         return Ok(());
     }
-    let traffic = plan(used).is_some_and(|plan| plan.traffic);
-    let in_force =
-        [&cluster.written, &cluster.confirmed].into_iter().flatten().any(|weights| weights.of(revision) > 0);
-    let exchanging = matches!(used.phase, Phase::Step { .. } | Phase::Promoting);
-    if traffic && !in_force && !exchanging {
-        // It serves nobody, so nobody misses it.
+    if is_missed_by_nobody(cluster, used, revision) {
         return Ok(());
     }
     let left: u32 = cluster
@@ -428,6 +442,15 @@ pub(super) fn check_write(cluster: &Cluster, act: &Act, used: &TrackState, seen:
             used.phase
         )
     })
+}
+
+/// Whether a revision serves nobody.
+fn is_missed_by_nobody(cluster: &Cluster, used: &TrackState, revision: &RevisionId) -> bool {
+    let traffic = plan(used).is_some_and(|plan| plan.traffic);
+    let in_force =
+        [&cluster.written, &cluster.confirmed].into_iter().flatten().any(|weights| weights.of(revision) > 0);
+    let exchanging = matches!(used.phase, Phase::Step { .. } | Phase::Promoting);
+    traffic && !in_force && !exchanging
 }
 
 /// Checks what a command did.

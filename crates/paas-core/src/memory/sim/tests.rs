@@ -2,6 +2,7 @@
 
 mod found;
 mod mutants;
+mod ordered;
 mod sequences;
 
 use super::*;

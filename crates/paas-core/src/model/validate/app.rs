@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Checker, route, strategy};
 use crate::error::Fault;
-use crate::model::{AppSpec, Component, ComponentKind, Validate};
+use crate::model::{AppSpec, Component, Validate};
 use crate::name::ComponentName;
 
 const MAX_COMPONENTS: usize = 50;
@@ -61,7 +61,7 @@ fn dependencies(check: &mut Checker<'_>, component: &Component, components: &[Co
         {
             check.field("port").fault(format!("component {name} has no port {port}"));
         }
-        check.require(target.kind != ComponentKind::Service || !target.ports.is_empty(), || {
+        check.require(!target.kind.serves() || !target.ports.is_empty(), || {
             format!("component {name} has no port to call")
         });
     }

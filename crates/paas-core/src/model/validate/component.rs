@@ -65,7 +65,7 @@ impl Component {
             ComponentKind::Service => check.require(!self.ports.is_empty(), || {
                 "a service needs a port; add one, or make the component a worker".to_owned()
             }),
-            ComponentKind::Worker | ComponentKind::Manifests => {}
+            ComponentKind::Worker | ComponentKind::Stateful | ComponentKind::Manifests => {}
             ComponentKind::Job | ComponentKind::ScheduledJob => {
                 check.require(self.ports.is_empty(), || "a job has no ports; remove them".to_owned());
             }
@@ -134,17 +134,15 @@ impl Component {
 
     fn check_restart(&self, check: &mut Checker<'_>) {
         let allowed: &[RestartPolicy] = match self.kind {
-            ComponentKind::Service | ComponentKind::Worker | ComponentKind::Manifests => {
-                &[RestartPolicy::Always, RestartPolicy::OnFailure]
-            }
             ComponentKind::Job | ComponentKind::ScheduledJob => &[RestartPolicy::Never],
+            _ => &[RestartPolicy::Always, RestartPolicy::OnFailure],
         };
         if let Some(policy) = self.restart {
             check.require(allowed.contains(&policy), || match self.kind {
                 ComponentKind::Job | ComponentKind::ScheduledJob => {
                     "a job runs once; write never, or leave it out".to_owned()
                 }
-                _ => "a service or worker is restarted always or on_failure, so that its count is kept"
+                _ => "what is kept running is restarted always or on_failure, so that its count is kept"
                     .to_owned(),
             });
         }

@@ -54,10 +54,14 @@ fn leads_somewhere(check: &mut Checker<'_>, route: &RouteSpec, components: &[Com
         return;
     };
     let name = &component.name;
-    if component.kind != ComponentKind::Service {
+    if !component.kind.serves() {
         check
             .field("component")
             .fault(format!("component {name} is no service, so that nothing can reach it"));
+        return;
+    }
+    if component.kind == ComponentKind::Stateful && component.ports.is_empty() {
+        check.field("component").fault(format!("component {name} has no port, so that nothing can reach it"));
         return;
     }
     let port = match &route.port {

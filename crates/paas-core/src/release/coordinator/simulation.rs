@@ -313,8 +313,8 @@ impl Simulation {
         let decision = next(&state, &world, self.now);
         for act in decision.acts {
             match act {
-                Act::Ensure { revision, count } => drop(shown.sets.entry(revision).or_insert(count)),
-                Act::Scale { revision, count } => drop(shown.sets.insert(revision, count)),
+                Act::Ensure { revision, count, .. } => drop(shown.sets.entry(revision).or_insert(count)),
+                Act::Scale { revision, count, .. } => drop(shown.sets.insert(revision, count)),
                 Act::Remove { revision } => drop(shown.sets.remove(&revision)),
                 Act::Shift { weights } => shown.weights = Some(weights),
                 Act::Unroute { .. } => shown.weights = None,

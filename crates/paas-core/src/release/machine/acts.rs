@@ -11,13 +11,21 @@ impl Machine<'_> {
         for (id, revision) in &self.state.revisions {
             let waits = revision.retry_at.is_some() && !self.retries.contains(id);
             let count = revision.desired;
+            let first = self.first(id, count);
             match self.world.revision(id) {
-                None if count > 0 && !waits => raises.push(Act::Ensure { revision: id.clone(), count }),
+                None if count > 0 && !waits => {
+                    raises.push(Act::Ensure { revision: id.clone(), count, first });
+                }
                 Some(view) if count > view.desired && !waits => {
-                    raises.push(Act::Scale { revision: id.clone(), count });
+                    raises.push(Act::Scale { revision: id.clone(), count, first });
                 }
                 Some(view) if count < view.desired => {
-                    reductions.push(Act::Scale { revision: id.clone(), count });
+                    reductions.push(Act::Scale { revision: id.clone(), count, first });
+                }
+                Some(view)
+                    if count > 0 && count == view.desired && first != view.first && !self.disturbed =>
+                {
+                    reductions.push(Act::Scale { revision: id.clone(), count, first });
                 }
                 _ => {}
             }

@@ -18,7 +18,7 @@ impl Machine<'_> {
             return None;
         }
         // Without a stable revision there is nothing that the floor could protect.
-        let n = if stable.is_some() { self.count() } else { 0 };
+        let n = if stable.is_some() { self.numbered_back(&target, self.count()) } else { 0 };
         let mut goal = Goal::new(self.plan()?, n, stable, Some(target));
         goal.back = true;
         Some(goal)
@@ -132,6 +132,7 @@ impl Machine<'_> {
         goal.gain_target = reach.min(intended);
         goal.lose_target = n - goal.gain_target.min(n);
         goal.advance = false;
+        self.number(&mut goal);
         Some(goal)
     }
 

@@ -24,6 +24,10 @@ impl Machine<'_> {
         if self.stable().as_ref() == Some(&target) {
             return self.enter(Phase::Promoting);
         }
+        if self.has_ordinals_left(&target) {
+            self.prune(&[target]);
+            return Flow::Enough;
+        }
         self.adopt(&target);
         // With nothing to replace there is nothing to do gradually.
         let index = if self.state.stable.is_none() { last } else { 0 };
@@ -46,6 +50,7 @@ impl Machine<'_> {
         }
         goal.lose_target = n - goal.gain_target.min(n);
         goal.leave_rest = index + 1 == plan.steps.len();
+        self.number(&mut goal);
         Some(goal)
     }
 

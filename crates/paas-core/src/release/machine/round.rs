@@ -34,6 +34,8 @@ pub(super) struct Goal {
     pub(super) back: bool,
     /// Whether instances of the losing side that are not in the way are left to whoever cleans up.
     pub(super) leave_rest: bool,
+    /// Whether the gaining side has ordinals that the scale no longer has.
+    pub(super) beyond: bool,
 }
 
 /// What a round did, or waits for.
@@ -78,6 +80,7 @@ impl Goal {
             advance: true,
             back: false,
             leave_rest: true,
+            beyond: false,
         }
     }
 }
@@ -187,6 +190,15 @@ impl Machine<'_> {
             let count = goal.n.max(self.carried(goal.lose.as_ref(), round.floor));
             if count < lose.intended {
                 self.lower_side(goal.lose.as_ref(), count);
+                return Move::Lowered;
+            }
+        }
+        if goal.beyond && gain.intended > goal.gain_target && self.is_confirmed() {
+            // Those that are not ready carry nothing; a revision that has a share keeps one instance at least.
+            let carried = self.carried(goal.gain.as_ref(), round.floor).min(gain.ready.max(1));
+            let count = goal.gain_target.max(carried);
+            if count < gain.intended {
+                self.lower_side(goal.gain.as_ref(), count);
                 return Move::Lowered;
             }
         }

@@ -75,10 +75,11 @@ impl Track {
 
     fn carry_out(&mut self, act: &Act) {
         match act {
-            Act::Ensure { revision, count } | Act::Scale { revision, count } => {
+            Act::Ensure { revision, count, first } | Act::Scale { revision, count, first } => {
                 let ready = if self.broken.contains(revision) { 0 } else { *count };
                 let view = self.world.revisions.entry(revision.clone()).or_default();
                 view.desired = *count;
+                view.first = *first;
                 view.total = *count;
                 view.ready_since = vec![self.now; ready as usize];
                 view.failing = if ready < *count { vec!["exited with 1".to_owned()] } else { Vec::new() };
@@ -152,7 +153,7 @@ fn first_deploy_serves_only_when_all_instances_are_ready() {
     let mut track = Track::new(3);
     track.command(&Command::Start(start(1, rolling(true)))).expect("at rest");
     let first = track.decide();
-    assert_eq!(first.acts, [Act::Ensure { revision: revision("r1"), count: 3 }]);
+    assert_eq!(first.acts, [Act::Ensure { revision: revision("r1"), count: 3, first: 0 }]);
     track.run();
     assert_eq!(track.state.phase, Phase::Succeeded);
     assert_eq!(track.state.stable, Some(version(1)));
@@ -220,8 +221,8 @@ fn recreate_ends_the_old_ones_before_the_new_ones_start() {
     track.run();
     assert_eq!(track.state.phase, Phase::Succeeded);
     let of = |wanted: &Act| track.acts.iter().position(|act| act == wanted);
-    let down = of(&Act::Scale { revision: revision("r1"), count: 0 });
-    let up = of(&Act::Ensure { revision: revision("r2"), count: 3 });
+    let down = of(&Act::Scale { revision: revision("r1"), count: 0, first: 0 });
+    let up = of(&Act::Ensure { revision: revision("r2"), count: 3, first: 0 });
     assert!(down.is_some() && down < up, "{:?}", track.acts);
 }
 
@@ -340,7 +341,7 @@ fn rollback_is_one_jump() {
     track.run();
     assert_eq!(track.state.stable, Some(version(1)));
     let raises: Vec<_> = track.acts.iter().filter(|act| matches!(act, Act::Ensure { .. })).collect();
-    assert_eq!(raises, [&Act::Ensure { revision: revision("r1"), count: 4 }]);
+    assert_eq!(raises, [&Act::Ensure { revision: revision("r1"), count: 4, first: 0 }]);
 }
 
 #[test]
@@ -381,7 +382,7 @@ fn a_refused_raise_is_a_named_hold_that_is_tried_again() {
     assert!(held.state.holds.contains(&Hold::Quota("1 cpu".to_owned())));
     let again = held.wake_at.expect("tried again");
     let retried = next(&held.state, &track.world, again);
-    assert_eq!(retried.acts, [Act::Ensure { revision: revision("r2"), count: 1 }]);
+    assert_eq!(retried.acts, [Act::Ensure { revision: revision("r2"), count: 1, first: 0 }]);
 }
 
 #[test]

@@ -95,6 +95,7 @@ impl Machine<'_> {
                 }
             }
         }
+        self.bound_intents();
         let target = self.target().filter(|_| self.state.phase.is_forward());
         let world = self.world;
         let mut gone = Vec::new();

@@ -49,20 +49,25 @@ impl Default for RollingByBatches {
     }
 }
 
+/// A step for each batch and one for the rest, with a pause between them.
+pub(super) fn steps(batches: &[Amount], pause: Seconds) -> Vec<Step> {
+    let hold = (pause > Seconds::ZERO).then_some(StepHold::Pause(pause));
+    let batch = |reach, hold| Step { reach, share: Share::ByCapacity, bake: None, hold };
+    let mut steps: Vec<Step> = (1..=batches.len())
+        .map(|count| batch(Reach::Batches(batches[..count].to_vec()), hold.clone()))
+        .collect();
+    steps.push(batch(Reach::All, None));
+    steps
+}
+
 impl Strategy for RollingByBatches {
     fn name(&self) -> &'static str {
         "rolling"
     }
 
     fn compile(&self, context: &StrategyContext) -> Result<Plan, PlanError> {
-        let hold = (self.pause > Seconds::ZERO).then_some(StepHold::Pause(self.pause));
-        let batch = |reach, hold| Step { reach, share: Share::ByCapacity, bake: None, hold };
-        let mut steps: Vec<Step> = (1..=self.batches.len())
-            .map(|count| batch(Reach::Batches(self.batches[..count].to_vec()), hold.clone()))
-            .collect();
-        steps.push(batch(Reach::All, None));
         let mut plan = Plan {
-            steps,
+            steps: steps(&self.batches, self.pause),
             max_surge: self.max_surge,
             max_unavailable: self.max_unavailable,
             // Old instances of a worker would go on taking work from the queue, so none is kept warm.

@@ -1,5 +1,7 @@
 //! How each track of a release gets there, and back.
 
+mod stateful;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Base, Draft};
@@ -11,8 +13,8 @@ use crate::model::{
 };
 use crate::name::{AppEnv, ComponentName};
 use crate::release::{
-    Plan, PlanError, Recreate, RollbackJump, RolloutTrack, RunOnce, Seconds, Strategy as _, StrategyContext,
-    TakeNote, TrackVersion,
+    Mode, Plan, PlanError, Recreate, RollbackJump, RolloutTrack, RunOnce, Seconds, Strategy as _,
+    StrategyContext, TakeNote, TrackVersion,
 };
 
 /// How a release proceeds where its components do not say.
@@ -40,7 +42,9 @@ pub(super) fn tracks(
     let together = draft.order(&base.env) == (ClusterOrder::AllAtOnce, OnClusterFailure::Back);
     for (i, component) in draft.version.spec.components.iter().enumerate() {
         let Some(rendered) = draft.templates.get(&component.name) else { continue };
-        faults.extend(refused(services, at, base, &format!("components[{i}]"), &rendered.template)?);
+        let path = format!("components[{i}]");
+        faults.extend(refused(services, at, base, &path, &rendered.template)?);
+        faults.extend(base.current.iter().filter_map(|current| stateful::changed(&path, component, current)));
         if component.kind == ComponentKind::ScheduledJob {
             runs(services, at, base, component)?;
         }
@@ -56,12 +60,9 @@ pub(super) fn tracks(
                 }
             };
             let runs = live.get(&component.name).is_some_and(|count| *count > 0);
-            let note =
-                format!("{} may be interrupted for a moment: its strategy allows that", component.name);
-            let interrupts = plan.may_interrupt && component.kind != ComponentKind::Manifests;
-            if interrupts && changes && runs && !notes.contains(&note) {
-                notes.push(note);
-            }
+            let count = live.get(&component.name).copied().unwrap_or(0);
+            let note = interruption(component, &plan, count).filter(|note| !notes.contains(note));
+            notes.extend(note.filter(|_| changes && runs));
             notes.extend(not_enforced(services, component, target));
             let key = at.component(component.name.clone());
             tracks.push(RolloutTrack {
@@ -92,6 +93,23 @@ pub(super) fn tracks(
     } else {
         Err(Error::invalid("plan the release", faults).with_context("application", at))
     }
+}
+
+/// That a release may leave a component without an instance that serves.
+fn interruption(component: &Component, plan: &Plan, count: u32) -> Option<String> {
+    let name = &component.name;
+    if !plan.may_interrupt || component.kind == ComponentKind::Manifests {
+        return None;
+    }
+    if plan.ordered && plan.mode == Mode::SideBySide {
+        return (count == 1).then(|| {
+            format!(
+                "{name} is interrupted: it has one instance, which ends before its successor starts; with two or more the \
+                 others serve meanwhile"
+            )
+        });
+    }
+    Some(format!("{name} may be interrupted for a moment: its strategy allows that"))
 }
 
 /// A component that the release does not have any more; those that called it change first.
@@ -165,6 +183,9 @@ fn refused(
                 .with_source("the cluster takes no objects of Kubernetes")
                 .with_remedy("Deploy into an environment on a Kubernetes cluster, or declare components."));
         }
+        if template.kind == ComponentKind::Stateful && !ports.runtime.capabilities().ordered_sets {
+            faults.push(stateful::refused(path, &target.cluster));
+        }
         for fault in ports.runtime.refusals(template) {
             let fault = Fault::new(format!("{path}.{}", fault.path), fault.message);
             if !faults.contains(&fault) {
@@ -196,6 +217,11 @@ fn shares_traffic(services: &Services, target: &Target) -> bool {
     services.clusters().get(&target.cluster).is_none_or(|ports| ports.router.capabilities().weights)
 }
 
+/// Whether requests are shared out between its revisions.
+fn serves(component: &Component) -> bool {
+    component.kind.serves() && !component.ports.is_empty()
+}
+
 /// What says how a component proceeds.
 struct Way<'a> {
     /// This time, whatever components declare.
@@ -214,7 +240,7 @@ impl Way<'_> {
         component: &Component,
         target: &Target,
     ) -> Result<(Plan, Plan), PlanError> {
-        let traffic = shares_traffic(services, target) && component.kind == ComponentKind::Service;
+        let traffic = shares_traffic(services, target) && serves(component);
         let context = StrategyContext::new(traffic);
         let declared = self.forced.unwrap_or_else(|| component.strategy.as_ref().unwrap_or(self.release));
         let timed = with_times(context, declared);
@@ -231,6 +257,10 @@ impl Way<'_> {
             // controllers replace what is behind them.
             let plan = Recreate::default().compile(&timed)?;
             return Ok((plan.clone(), plan));
+        }
+        if component.kind == ComponentKind::Stateful {
+            let (there, back) = stateful::plans(&timed, declared)?;
+            return Ok((if self.returns { back.clone() } else { there }, back));
         }
         let back = match declared {
             StrategySpec::Rolling { .. } => RollbackJump::default().compile(&timed)?,

@@ -94,7 +94,7 @@ fn lowering_by_one_too_many_is_caught() {
     let next: Next = |state, world, now| {
         let mut decision = right(state, world, now);
         for act in &mut decision.acts {
-            if let Act::Scale { revision, count } = act
+            if let Act::Scale { revision, count, .. } = act
                 && world.revision(revision).is_some_and(|view| view.desired > *count)
                 && decision.state.phase.is_forward()
             {
@@ -120,7 +120,7 @@ fn two_disturbances_at_once_are_caught() {
         let mut decision = right(state, world, now);
         let disturbs = decision.acts.iter().any(|act| matches!(act, Act::Shift { .. }));
         if disturbs && let Some((id, view)) = world.revisions.iter().find(|(_, view)| view.desired > 1) {
-            decision.acts.push(Act::Scale { revision: id.clone(), count: view.desired - 1 });
+            decision.acts.push(Act::Scale { revision: id.clone(), count: view.desired - 1, first: 0 });
         }
         decision
     };
