@@ -21,7 +21,7 @@ pub struct Options {
     #[arg(long, value_name = "CRATE")]
     package: Option<String>,
     /// How many examples each operation of the REST interface is fuzzed with; 0 leaves the fuzzing out
-    #[arg(long, default_value_t = 10, value_name = "EXAMPLES")]
+    #[arg(long, default_value_t = 5, value_name = "EXAMPLES")]
     fuzz: u32,
     /// Also what runs on real Kubernetes clusters; they are built once, in minutes, and brought up
     #[arg(long)]
