@@ -2,6 +2,7 @@
 
 mod config;
 mod container;
+mod ordered;
 mod pod;
 mod probe;
 mod run;
@@ -22,6 +23,7 @@ use crate::options::KubernetesOptions;
 use crate::scheme::{Installation, keys};
 
 pub(crate) use config::needs_objects;
+pub(crate) use ordered::{ordinals, peers_service, stateful_set};
 pub(crate) use pod::{check, faults};
 pub(crate) use run::input_of;
 pub(crate) use service::{NOBODY, Selection, component_service, nobody_service};

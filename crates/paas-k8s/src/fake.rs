@@ -85,6 +85,8 @@ struct State {
     now: Timestamp,
     objects: Objects,
     lives: BTreeMap<String, PodLife>,
+    /// The templates that stateful sets have had, by the name of their revision.
+    templates: BTreeMap<String, Value>,
     printed: BTreeMap<String, Printed>,
     script: Script,
     access: access::Access,
@@ -132,6 +134,7 @@ impl FakeCluster {
             now: clock.now(),
             objects: Objects::default(),
             lives: BTreeMap::new(),
+            templates: BTreeMap::new(),
             printed: BTreeMap::new(),
             script: Script::default(),
             access: access::Access::default(),

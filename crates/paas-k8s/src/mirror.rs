@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use kube::api::ListParams;
@@ -80,6 +80,7 @@ pub(crate) trait Mirrored:
 #[derive(Debug, Default)]
 pub(crate) struct Mirrors {
     deployments: Mirror<Deployment>,
+    stateful_sets: Mirror<StatefulSet>,
     pods: Mirror<Pod>,
     jobs: Mirror<Job>,
     services: Mirror<Service>,
@@ -98,6 +99,7 @@ macro_rules! mirrored {
     };
 }
 mirrored!(Deployment => deployments, Pod => pods, Job => jobs, Service => services);
+mirrored!(StatefulSet => stateful_sets);
 mirrored!(HTTPRoute => http_routes, TCPRoute => tcp_routes);
 
 impl Mirrored for ConfigMap {

@@ -9,6 +9,7 @@ mod inputs;
 pub(crate) mod instance;
 mod objects;
 mod observe;
+mod ordered;
 mod runs;
 mod sets;
 
@@ -18,7 +19,7 @@ use paas_core::port::{
     BoxStream, Epoch, InstanceId, Ordinals, RunObservation, RunSpec, Runtime, RuntimeCapabilities,
     RuntimeEvent, SetKey, SetSpec, TrackObservation,
 };
-use paas_core::{Error, ErrorKind, Fault, Result, TrackKey};
+use paas_core::{ErrorKind, Fault, Result, TrackKey};
 
 use crate::cluster::KubernetesCluster;
 use crate::mirror::Source;
@@ -43,7 +44,7 @@ impl Runtime for KubernetesCluster {
             interactive_runs: true,
             survives_server: true,
             manifests: true,
-            ordered_sets: false,
+            ordered_sets: true,
         }
     }
 
@@ -57,11 +58,9 @@ impl Runtime for KubernetesCluster {
 
     async fn ensure(&self, epoch: Epoch, spec: &SetSpec) -> Result<()> {
         if spec.template.kind == ComponentKind::Stateful {
-            return Err(Error::new(ErrorKind::Unsupported, "make an ordered set")
-                .with_context("component", &spec.template.component)
-                .with_remedy("Deploy the stateful component on a cluster that has ordered sets."));
-        }
-        if spec.template.manifests.is_empty() {
+            Box::pin(self.shared.ensure_set(epoch, spec)).await?;
+            Box::pin(self.shared.follow_ordinals("make a set", &spec.key.track)).await
+        } else if spec.template.manifests.is_empty() {
             Box::pin(self.shared.ensure_set(epoch, spec)).await
         } else {
             Box::pin(self.shared.ensure_manifests(epoch, spec)).await
@@ -70,7 +69,7 @@ impl Runtime for KubernetesCluster {
 
     async fn scale(&self, epoch: Epoch, key: &SetKey, ordinals: Ordinals) -> Result<()> {
         let count = ordinals.count;
-        match self.shared.scale_set(epoch, key, count).await {
+        match Box::pin(self.shared.scale_set(epoch, key, ordinals)).await {
             // A set of manifests is no deployment.
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Box::pin(self.shared.scale_manifests(epoch, key, count)).await
@@ -80,7 +79,9 @@ impl Runtime for KubernetesCluster {
     }
 
     async fn remove(&self, epoch: Epoch, key: &SetKey) -> Result<()> {
-        self.shared.remove_set(epoch, key).await?;
+        if self.shared.remove_set(epoch, key).await? {
+            Box::pin(self.shared.follow_ordinals("remove a set", &key.track)).await?;
+        }
         Box::pin(self.shared.remove_manifests(epoch, key)).await
     }
 

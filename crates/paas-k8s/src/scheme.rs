@@ -185,6 +185,8 @@ pub(crate) mod keys {
     pub(crate) const TEMPLATE: &str = "template";
     /// One making of a set: a set that was removed and made again has another.
     pub(crate) const INCARNATION: &str = "incarnation";
+    /// The ordinals that an ordered set was told, as `first+count`.
+    pub(crate) const ORDINALS: &str = "ordinals";
     /// The count of a set whose other objects are not all there yet.
     pub(crate) const PREPARING: &str = "preparing";
     /// An instance that is about to be taken out of service.
@@ -207,6 +209,8 @@ pub(crate) mod roles {
     pub(crate) const SERVICE: &str = "service";
     pub(crate) const ROUTES: &str = "routes";
     pub(crate) const VOLUME: &str = "volume";
+    /// The stateful set of a track, and the service of its instances.
+    pub(crate) const ORDERED: &str = "ordered";
     /// A set of manifests.
     pub(crate) const MANIFESTS: &str = "manifests";
     /// One of its objects.
@@ -223,6 +227,11 @@ pub(crate) fn set_name(set: &SetKey) -> String {
 /// The name of a component's service and of what else it has once.
 pub(crate) fn component_name(component: &ComponentKey) -> String {
     bounded(&[component.at.app.as_str(), component.component.as_str()], &component.to_string(), DERIVED_FROM)
+}
+
+/// The name of the service by which the instances of a stateful component find each other.
+pub(crate) fn peers_name(component: &ComponentKey) -> String {
+    format!("{}-peers", component_name(component))
 }
 
 /// The name of an application's list of access points.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -110,6 +110,7 @@ fn stream_of<T: Clone + Send + 'static>(receiver: broadcast::Receiver<T>) -> Box
 pub(crate) fn follow(shared: &Arc<Shared>) -> Vec<JoinHandle<()>> {
     let mut tasks = vec![
         spawn::<Deployment>(shared),
+        spawn::<StatefulSet>(shared),
         spawn::<Pod>(shared),
         spawn::<Job>(shared),
         spawn::<Service>(shared),
@@ -254,7 +255,7 @@ impl Shared {
         let role: Option<String> = installation.read(labels, keys::ROLE);
         let track = || installation.track_of(labels);
         match role.as_deref() {
-            Some(roles::SET | roles::MANIFESTS) => self.tell_track(track()),
+            Some(roles::SET | roles::ORDERED | roles::MANIFESTS) => self.tell_track(track()),
             Some(roles::MANIFEST) => {
                 if let Some(track) = track() {
                     let _ = self.events.touched.send(track.clone());

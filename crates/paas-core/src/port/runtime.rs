@@ -98,7 +98,8 @@ impl SetSpec {
     }
 }
 
-/// The identity of an instance, unique on its cluster and never used again.
+/// The identity of an instance, unique on its cluster and never used again; in an ordered set, that of an ordinal may come back
+/// with it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct InstanceId(pub String);

@@ -14,6 +14,11 @@ use super::{Builder, Inputs, config, container, matching, probe};
 use crate::options::{KubernetesOptions, SecurityLevel};
 use crate::scheme::volume_name;
 
+/// The name of a volume among those of its pod.
+pub(super) fn volume_in_pod(mount: &paas_core::model::VolumeMount) -> String {
+    format!("volume-{}", mount.name)
+}
+
 /// The group that may read files and volumes, whichever user an instance runs as.
 const FILE_GROUP: i64 = 2000;
 const TEMPORARY: &str = "tmp";
@@ -51,7 +56,7 @@ impl Builder<'_> {
                 claim_name: volume_name(component, mount.name.as_str()),
                 read_only: Some(mount.read_only),
             };
-            let name = format!("volume-{}", mount.name);
+            let name = volume_in_pod(mount);
             volumes.push(Volume {
                 name: name.clone(),
                 persistent_volume_claim: Some(claim),

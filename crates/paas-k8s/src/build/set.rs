@@ -12,9 +12,11 @@ use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec}
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use paas_core::TrackKey;
+use paas_core::model::{ComponentKind, VolumeMount};
 use paas_core::port::{Epoch, SetSpec};
 
-use super::pod::Purpose;
+use super::pod::{Purpose, volume_in_pod};
 use super::{Builder, Inputs, config, matching, metadata, record, service, space};
 use crate::scheme::{keys, roles, set_name, volume_name};
 
@@ -46,6 +48,9 @@ impl Builder<'_> {
         let template = serde_json::to_string(&record(&spec.template)).unwrap_or_default();
         annotations.insert(self.key(keys::TEMPLATE), template);
         annotations.insert(self.key(keys::PREPARING), spec.count.to_string());
+        if spec.template.kind == ComponentKind::Stateful {
+            annotations.insert(self.key(keys::ORDINALS), super::ordinals(spec.ordinals()));
+        }
         let pod_annotations = BTreeMap::from([(self.key(keys::INCARNATION), incarnation.to_owned())]);
         let pod = PodTemplateSpec {
             metadata: Some(ObjectMeta {
@@ -113,17 +118,46 @@ impl Builder<'_> {
         }
     }
 
+    /// The claims of the volumes that all instances share; those of a stateful component have each their own.
     fn claims(&self, spec: &SetSpec) -> Vec<PersistentVolumeClaim> {
+        if spec.template.kind == ComponentKind::Stateful {
+            return Vec::new();
+        }
+        let shared = self.options.volumes.as_ref().is_some_and(|options| options.shared);
+        let name = |mount: &VolumeMount| volume_name(&spec.key.track.component, mount.name.as_str());
+        self.claims_of(&spec.key.track, &spec.template.volumes, name, shared)
+    }
+
+    /// The templates of the claims that each ordinal has for itself, which name the volumes of the pod that they stand for.
+    pub(super) fn ordered_claims(
+        &self,
+        track: &TrackKey,
+        volumes: &[VolumeMount],
+    ) -> Vec<PersistentVolumeClaim> {
+        let claims = self.claims_of(track, volumes, volume_in_pod, false);
+        let local = |mut claim: PersistentVolumeClaim| {
+            claim.metadata.namespace = None;
+            claim
+        };
+        claims.into_iter().map(local).collect()
+    }
+
+    fn claims_of(
+        &self,
+        track: &TrackKey,
+        volumes: &[VolumeMount],
+        name: impl Fn(&VolumeMount) -> String,
+        shared: bool,
+    ) -> Vec<PersistentVolumeClaim> {
         let Some(options) = &self.options.volumes else { return Vec::new() };
         let installation = self.installation();
-        let track = &spec.key.track;
         let namespace = installation.namespace(&track.component.at.env_ref());
-        let claim = |mount: &paas_core::model::VolumeMount| {
+        let claim = |mount: &VolumeMount| {
             let labels = self.labels(installation.track_labels(track), &BTreeMap::new(), roles::VOLUME);
-            let access = if options.shared { "ReadWriteMany" } else { "ReadWriteOnce" };
+            let access = if shared { "ReadWriteMany" } else { "ReadWriteOnce" };
             let size = BTreeMap::from([("storage".to_owned(), Quantity(options.size.to_string()))]);
             PersistentVolumeClaim {
-                metadata: metadata(&namespace, &volume_name(&track.component, mount.name.as_str()), labels),
+                metadata: metadata(&namespace, &name(mount), labels),
                 spec: Some(PersistentVolumeClaimSpec {
                     access_modes: Some(vec![access.to_owned()]),
                     storage_class_name: options.storage_class.clone(),
@@ -133,6 +167,6 @@ impl Builder<'_> {
                 status: None,
             }
         };
-        spec.template.volumes.iter().map(claim).collect()
+        volumes.iter().map(claim).collect()
     }
 }

@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use paas_core::EnvRef;
-use paas_core::model::Template;
+use paas_core::model::{ComponentKind, Template};
 use paas_core::port::SetKey;
 
 use super::{Builder, matching, metadata};
@@ -147,13 +147,19 @@ pub(super) fn component_policy(
         to: Some(vec![in_app(installation.component_selector(&call.component))]),
         ports: Some(vec![port(call.port.number)]),
     });
+    let ingress = (!template.ports.is_empty()).then_some(ingress);
+    // Instances of a stateful component speak with each other, on whatever ports they have for that.
+    let peers = (template.kind == ComponentKind::Stateful)
+        .then(|| vec![in_app(installation.component_selector(&template.component))]);
+    let from_peers = peers.clone().map(|from| NetworkPolicyIngressRule { from: Some(from), ports: None });
+    let to_peers = peers.map(|to| NetworkPolicyEgressRule { to: Some(to), ports: None });
     NetworkPolicy {
         metadata,
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(matching(installation.set_selector(key))),
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
-            ingress: Some(if template.ports.is_empty() { Vec::new() } else { vec![ingress] }),
-            egress: Some(egress.collect()),
+            ingress: Some(ingress.into_iter().chain(from_peers).collect()),
+            egress: Some(egress.chain(to_peers).collect()),
         }),
     }
 }

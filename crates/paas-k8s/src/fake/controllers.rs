@@ -1,5 +1,7 @@
 //! The controllers: deployments and jobs get pods, what has no owner any more goes.
 
+mod stateful;
+
 use std::collections::BTreeSet;
 use std::sync::Weak;
 use std::time::Duration;
@@ -28,6 +30,7 @@ pub(super) async fn run(inner: Weak<Inner>) {
         strong.with(|state| {
             state.collect_garbage();
             state.keep_deployments();
+            state.keep_stateful_sets();
             state.keep_jobs();
             state.begin_pods(&images);
             if state.settings.has_gateway_api {
@@ -62,8 +65,7 @@ impl State {
     }
 
     fn keep_deployments(&mut self) {
-        // A stateful set is kept as a deployment is: nobody here asks for names that stay.
-        let kept = self.objects.of(kinds::DEPLOYMENT).chain(self.objects.of(kinds::STATEFUL_SET));
+        let kept = self.objects.of(kinds::DEPLOYMENT);
         let deployments: Vec<(Key, Value)> =
             kept.map(|(key, object)| (key.clone(), object.clone())).collect();
         for (key, deployment) in deployments {
@@ -149,11 +151,22 @@ impl State {
         }
     }
 
-    /// Makes a pod of a template, unless there is no room.
+    /// Makes a pod of a template under a name that nobody has yet, unless there is no room.
     fn make_pod(&mut self, owner: &Key, object: &Value, template: &Value) -> Result<(), String> {
+        let name = format!("{}-{}", owner.name, random(self.objects.newest()));
+        self.make_named_pod(&name, owner, object, template)
+    }
+
+    /// Makes a pod of a template, unless there is no room.
+    pub(super) fn make_named_pod(
+        &mut self,
+        name: &str,
+        owner: &Key,
+        object: &Value,
+        template: &Value,
+    ) -> Result<(), String> {
         let used = self.objects.of(kinds::POD).count();
         let namespace = owner.namespace.clone().unwrap_or_default();
-        let name = format!("{}-{}", owner.name, random(self.objects.newest()));
         if let Some(room) = self.settings.pods.filter(|room| used >= *room) {
             return Err(format!(
                 "pods {name:?} is forbidden: exceeded quota: paas-space, requested: pods=1, used: pods={used}, \
@@ -172,7 +185,7 @@ impl State {
             "apiVersion": owner.kind.api_version(), "kind": owner.kind.kind, "name": owner.name,
             "uid": object["metadata"]["uid"], "controller": true,
         }]);
-        self.put_new(kinds::POD, Some(&namespace), &name, pod);
+        self.put_new(kinds::POD, Some(&namespace), name, pod);
         Ok(())
     }
 

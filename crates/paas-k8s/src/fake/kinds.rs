@@ -68,6 +68,7 @@ pub(super) static NAMESPACE: &Kind = &KINDS[0];
 pub(super) static POD: &Kind = &KINDS[1];
 pub(super) static SERVICE: &Kind = &KINDS[2];
 pub(super) static SECRET: &Kind = &KINDS[4];
+pub(super) static CLAIM: &Kind = &KINDS[5];
 pub(super) static NODE: &Kind = &KINDS[6];
 pub(super) static DEPLOYMENT: &Kind = &KINDS[10];
 pub(super) static STATEFUL_SET: &Kind = &KINDS[22];

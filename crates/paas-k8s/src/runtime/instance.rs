@@ -13,7 +13,7 @@ pub(crate) fn observe(pod: &Pod) -> InstanceObservation {
         .or_else(|| last_end(container).and_then(|end| end.started_at.as_ref()));
     let phase = observe_phase(pod, container);
     InstanceObservation {
-        ordinal: None,
+        ordinal: ordinal(pod),
         id: InstanceId(pod.metadata.name.clone().unwrap_or_default()),
         phase,
         ready_since: ready_since(pod),
@@ -24,6 +24,14 @@ pub(crate) fn observe(pod: &Pod) -> InstanceObservation {
         // The API tells that an image is being pulled, never how far.
         pull: None,
     }
+}
+
+/// The ordinal of a pod of a stateful component.
+pub(crate) fn ordinal(pod: &Pod) -> Option<u32> {
+    let owner = pod.metadata.owner_references.as_ref()?.first()?;
+    let of_set = owner.kind == "StatefulSet";
+    let ordinal = pod.metadata.name.as_deref()?.strip_prefix(&owner.name)?.strip_prefix('-');
+    ordinal.filter(|_| of_set)?.parse().ok()
 }
 
 /// The one container of a pod. Of a pod of manifests, which may have several, the first that is not ready.

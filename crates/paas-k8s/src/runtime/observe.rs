@@ -36,9 +36,12 @@ pub(super) fn standing<'a>(
 ) -> Standing<'a> {
     let installation = shared.installation();
     let incarnation = deployment.and_then(|it| installation.annotation(&it.metadata, keys::INCARNATION));
+    let told = deployment.and_then(|deployment| shared.told(deployment));
     let mut divided = Standing::default();
     for pod in pods {
+        let told = told.is_none_or(|told| instance::ordinal(pod).is_some_and(|it| told.contains(it)));
         let stays = pod.metadata.deletion_timestamp.is_none()
+            && told
             && incarnation.is_some()
             && installation.annotation(&pod.metadata, keys::INCARNATION) == incarnation
             && !has_ended(pod);
@@ -111,6 +114,10 @@ impl Shared {
         let deployments =
             deployments.map_err(|error| failed(OPERATION, error).with_context("track", track))?;
         let (pods, manifests) = (pods?, manifests?);
+        if deployments.iter().any(|deployment| self.told(deployment).is_some()) {
+            // What was told and not done is done by whoever looks.
+            Box::pin(self.mend_ordinals(source, OPERATION, track, &deployments, &pods)).await?;
+        }
         let mut sets: BTreeMap<RevisionId, (Option<&Deployment>, Vec<&Pod>)> = BTreeMap::new();
         for deployment in &deployments {
             if let Some(revision) = self.revision_of(&deployment.metadata)
@@ -142,8 +149,9 @@ impl Shared {
         deployment: Option<&Deployment>,
         mut pods: Vec<&Pod>,
     ) -> SetObservation {
-        pods.sort_by_key(|pod| age(pod));
-        let desired = deployment.map_or(0, desired);
+        pods.sort_by_key(|pod| (instance::ordinal(pod), age(pod)));
+        let told = deployment.and_then(|deployment| self.told(deployment));
+        let desired = told.map_or_else(|| deployment.map_or(0, desired), |told| told.count);
         let divided = standing(self, deployment, pods.iter().copied(), desired);
         let going: BTreeSet<&str> =
             divided.going.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
@@ -160,7 +168,7 @@ impl Shared {
         SetObservation {
             revision,
             desired,
-            first: 0,
+            first: told.map_or(0, |told| told.first),
             instances: instances.collect(),
             failure: deployment.filter(|_| lacks).and_then(failure::of_set),
         }

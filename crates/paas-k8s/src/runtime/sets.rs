@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, Preconditions};
 use paas_core::model::Template;
-use paas_core::port::{Epoch, SetKey, SetSpec};
+use paas_core::port::{Epoch, Ordinals, SetKey, SetSpec};
 use paas_core::{Error, ErrorKind, Result, TrackKey};
 use serde_json::json;
 
@@ -69,7 +69,7 @@ impl Shared {
         Err(contended(OPERATION).with_context("set", &spec.key))
     }
 
-    pub(super) async fn scale_set(&self, epoch: Epoch, key: &SetKey, count: u32) -> Result<()> {
+    pub(super) async fn scale_set(&self, epoch: Epoch, key: &SetKey, ordinals: Ordinals) -> Result<()> {
         const OPERATION: &str = "scale a set";
         let error = |error| failed(OPERATION, error).with_context("set", key);
         let namespace = self.namespace(&key.track.component.at.env_ref());
@@ -89,19 +89,27 @@ impl Shared {
                     .with_source("its making was cut off")
                     .with_remedy("Ensure the set again."));
             }
-            let now = desired(&existing);
-            if now == count {
+            let (now, told) = (desired(&existing), self.told(&existing));
+            if told.map_or(now == ordinals.count, |told| told == ordinals) {
                 if self.raise_epoch(OPERATION, &api, &existing.metadata, epoch).await? {
                     return Ok(());
                 }
                 continue;
             }
-            if count < now {
-                self.condemn(OPERATION, key, &existing, count).await?;
+            if told.is_none() && ordinals.count < now {
+                self.condemn(OPERATION, key, &existing, ordinals.count).await?;
             }
             let mut patch = self.change(&existing.metadata, epoch);
-            patch["spec"] = json!({ "replicas": count });
+            if told.is_some() {
+                let text = json!(crate::build::ordinals(ordinals));
+                patch["metadata"]["annotations"][self.installation().key(keys::ORDINALS)] = text;
+            } else {
+                patch["spec"] = json!({ "replicas": ordinals.count });
+            }
             match api.patch(&name, &self.merging(), &Patch::Merge(&patch)).await {
+                Ok(_) if told.is_some() => {
+                    return Box::pin(self.follow_ordinals(OPERATION, &key.track)).await;
+                }
                 Ok(_) => return Ok(()),
                 Err(refused) if is_conflict(&refused) || is_missing(&refused) => {}
                 Err(refused) => return Err(error(refused)),
@@ -110,27 +118,29 @@ impl Shared {
         Err(contended(OPERATION).with_context("set", key))
     }
 
-    pub(super) async fn remove_set(&self, epoch: Epoch, key: &SetKey) -> Result<()> {
+    /// Whether it was an ordered set, so that something is to be derived from what is left.
+    pub(super) async fn remove_set(&self, epoch: Epoch, key: &SetKey) -> Result<bool> {
         const OPERATION: &str = "remove a set";
         let error = |error| failed(OPERATION, error).with_context("set", key);
         let namespace = self.namespace(&key.track.component.at.env_ref());
         let api: Api<Deployment> = self.api(&namespace);
         let name = set_name(key);
         for _ in 0..ATTEMPTS {
-            let Some(existing) = api.get_metadata_opt(&name).await.map_err(error)? else { return Ok(()) };
+            let Some(existing) = api.get_metadata_opt(&name).await.map_err(error)? else { return Ok(false) };
             let meta = existing.metadata;
             // What somebody else made is no set of ours: ours is missing.
             if !self.installation().owns(&meta) || meta.deletion_timestamp.is_some() {
-                return Ok(());
+                return Ok(false);
             }
             self.fence(OPERATION, &meta, epoch)?;
+            let ordered = self.installation().annotation(&meta, keys::ORDINALS).is_some();
             let looked_at = Preconditions { resource_version: meta.resource_version, uid: meta.uid };
             match api.delete(&name, &DeleteParams::background().preconditions(looked_at)).await {
                 Ok(_) => {
                     self.events.tell_stale(key.track.component.at.clone()); // no route names it any more
-                    return Ok(());
+                    return Ok(ordered);
                 }
-                Err(refused) if is_missing(&refused) => return Ok(()),
+                Err(refused) if is_missing(&refused) => return Ok(ordered),
                 Err(refused) if is_conflict(&refused) => {}
                 Err(refused) => return Err(error(refused)),
             }
@@ -156,6 +166,7 @@ impl Shared {
             self.fence(OPERATION, &found.metadata, epoch)?;
             gone(services.delete(&service, &exactly(found.metadata)).await.map(drop)).map_err(error)?;
         }
+        self.remove_ordered(OPERATION, track).await?;
         let claims: Api<PersistentVolumeClaim> = self.api(&namespace);
         let selector = self.track_selector(track, roles::VOLUME);
         let found = match claims.list_metadata(&selector).await {
@@ -273,7 +284,9 @@ impl Shared {
         }
         self.fence(operation, &now.metadata, epoch)?;
         let mut patch = self.change(&now.metadata, epoch);
-        if let Some(count) = self.installation().annotation(&now.metadata, keys::PREPARING) {
+        if let Some(count) = self.installation().annotation(&now.metadata, keys::PREPARING)
+            && self.told(&now).is_none()
+        {
             patch["spec"] = json!({ "replicas": count.parse().unwrap_or(spec.count) });
         }
         patch["metadata"]["annotations"][self.installation().key(keys::PREPARING)] = json!(null);

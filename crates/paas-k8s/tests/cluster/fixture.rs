@@ -49,7 +49,7 @@ const RUNTIME: RuntimeCapabilities = RuntimeCapabilities {
     interactive_runs: true,
     survives_server: true,
     manifests: true,
-    ordered_sets: false,
+    ordered_sets: true,
 };
 const PATIENCE: Duration = Duration::from_mins(1);
 

@@ -28,7 +28,7 @@ pub(crate) const RUNTIME: RuntimeCapabilities = RuntimeCapabilities {
     interactive_runs: true,
     survives_server: true,
     manifests: true,
-    ordered_sets: false,
+    ordered_sets: true,
 };
 pub(crate) const ROUTER: RouterCapabilities = RouterCapabilities {
     fenced: true,

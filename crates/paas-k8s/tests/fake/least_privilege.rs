@@ -191,6 +191,8 @@ async fn exercise(fixture: &Fixture) -> Result<()> {
     }
     cluster.remove_run(Epoch(2), &id).await?;
 
+    crate::ordered::exercise(fixture).await?;
+
     cluster.apply_routes(Epoch(2), &at, &[]).await?;
     cluster.remove_service(Epoch(2), &track("shop")).await?;
     cluster.remove(Epoch(2), &second.key).await?;

@@ -12,6 +12,7 @@ mod least_privilege;
 mod manifests;
 mod mirror;
 mod on_contract;
+mod ordered;
 mod routes;
 mod rules;
 mod spaces;
