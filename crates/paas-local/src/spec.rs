@@ -69,6 +69,9 @@ pub struct InstanceSpec {
     pub version: u32,
     /// Its name.
     pub id: InstanceId,
+    /// Its host name; its own name if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_name: Option<String>,
     /// What its owner wants to know about it; no meaning here.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -118,6 +121,7 @@ impl InstanceSpec {
         Self {
             version: SPEC_VERSION,
             id,
+            host_name: None,
             labels: BTreeMap::new(),
             layers,
             command,
@@ -133,6 +137,11 @@ impl InstanceSpec {
             stop_signal: None,
             log: LogPolicy::default(),
         }
+    }
+
+    /// The host name that it sees.
+    pub fn host_name(&self) -> &str {
+        self.host_name.as_deref().unwrap_or_else(|| self.id.as_str())
     }
 
     /// Where each dependency is reached from inside, in the order of the declaration.

@@ -72,7 +72,7 @@ fn run(dir: &InstanceDir, launch: Launch, channel: &UnixStream) -> Result<Infall
     held.place(&identity)?;
     mounts::protect(&spec)?;
 
-    rustix::system::sethostname(spec.id.as_str().as_bytes()).step("set the host name")?;
+    rustix::system::sethostname(spec.host_name().as_bytes()).step("set the host name")?;
     limit_resources(&spec.limits)?;
     identity.own_standard_streams();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));

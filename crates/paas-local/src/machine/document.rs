@@ -18,6 +18,9 @@ pub(super) struct SetDocument {
     pub(super) spec: SetSpec,
     /// How many instances there shall be now.
     pub(super) count: u32,
+    /// The ordinal of the first one now, in an ordered set.
+    #[serde(default)]
+    pub(super) first: u32,
     /// The highest epoch seen.
     pub(super) epoch: Epoch,
     /// Whether it shall go.
@@ -30,6 +33,9 @@ pub(super) struct SetDocument {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct InstanceDocument {
     pub(super) id: InstanceId,
+    /// Its ordinal, in an ordered set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ordinal: Option<u32>,
     /// Whether it shall go.
     pub(super) going: bool,
 }

@@ -37,6 +37,8 @@ pub(super) struct Keeper {
     shared: Arc<Shared>,
     key: SetKey,
     id: InstanceId,
+    /// Its ordinal, in an ordered set.
+    ordinal: Option<u32>,
     template: Arc<Template>,
     going: watch::Receiver<bool>,
     /// Ends in a row that came early.
@@ -57,14 +59,9 @@ enum End {
 }
 
 impl Keeper {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        key: SetKey,
-        id: InstanceId,
-        template: Arc<Template>,
-        going: watch::Receiver<bool>,
-    ) -> Self {
-        Self { shared, key, id, template, going, early: 0 }
+    pub(super) fn new(shared: Arc<Shared>, key: SetKey, member: &Member, template: Arc<Template>) -> Self {
+        let (id, ordinal) = (member.seen.id.clone(), member.seen.ordinal);
+        Self { shared, key, id, ordinal, template, going: member.going.subscribe(), early: 0 }
     }
 
     /// Keeps the instance until it goes or the machine is closed.
@@ -119,19 +116,30 @@ impl Keeper {
         }
     }
 
+    /// Waits until no other instance of the track has its ordinal.
+    async fn wait_for_ordinal(&self) {
+        let Some(ordinal) = self.ordinal else { return };
+        let mut events = self.shared.events.subscribe();
+        while self.shared.sets().is_held(&self.key.track, &self.id, ordinal) {
+            // Whatever happens to the track is told; a listener that fell behind looks again.
+            let _ = events.recv().await;
+        }
+    }
+
     /// Starts a container; or tells why not, or nothing if it shall not be started any more.
     async fn start(&mut self, number: u32) -> Result<crate::Found, Option<InstanceFailure>> {
         self.show(|member| member.enter(InstancePhase::Pending, member.seen.failure.clone()));
         let shared = self.shared.clone();
         let mut going = self.going.clone();
         let prepared = async {
+            self.wait_for_ordinal().await;
             let tell = |pull| self.show(|member| member.pulls(Some(pull)));
             let fetched = shared.images.fetch(&self.template, tell).await;
             self.show(|member| member.pulls(None));
             let image = fetched.map_err(|error| image_failure(&error))?;
             let container = container_id(&self.id, number).map_err(|error| start_failure(&error))?;
-            let rendered =
-                render::instance(&shared, &self.key.track, &self.id, container, &self.template, &image);
+            let own = (&self.id, self.ordinal);
+            let rendered = render::instance(&shared, &self.key.track, own, container, &self.template, &image);
             let rendered = rendered.await.map_err(|error| failure("start_failed", error.report()))?;
             Ok((rendered, shared.starts.acquire().await))
         };

@@ -15,7 +15,7 @@ use crate::{Command, Dependency, FileSpec, InstanceSpec, Limits, Secrets, Volume
 pub(super) async fn instance(
     shared: &Shared,
     track: &TrackKey,
-    id: &InstanceId,
+    (id, ordinal): (&InstanceId, Option<u32>),
     container: crate::InstanceId,
     template: &Template,
     image: &Image,
@@ -45,7 +45,12 @@ pub(super) async fn instance(
             _ => {}
         }
     }
-    let directory = shared.volumes_of(track);
+    // A volume of an ordinal is that of whichever instance has it.
+    let directory = match ordinal {
+        Some(ordinal) => shared.volumes_of(track).join(ordinal.to_string()),
+        None => shared.volumes_of(track),
+    };
+    spec.host_name = ordinal.map(|ordinal| host_name(track, ordinal));
     spec.volumes = template
         .volumes
         .iter()
@@ -78,6 +83,14 @@ pub(super) async fn instance(
         ("digest".to_owned(), template.digest.clone()),
     ]);
     Ok((spec, secrets))
+}
+
+/// The host name of an ordinal, cut to what the kernel takes (`sethostname(2)`: 64 bytes) and DNS too.
+fn host_name(track: &TrackKey, ordinal: u32) -> String {
+    let (at, ordinal) = (&track.component.at, format!("-{ordinal}"));
+    let mut name = format!("{}-{}", at.app, track.component.component);
+    name.truncate(63 - ordinal.len());
+    name + &ordinal
 }
 
 /// The secret part of an environment.

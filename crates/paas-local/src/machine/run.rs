@@ -132,7 +132,7 @@ impl Shared {
         let template = template(spec);
         let image = self.images.fetch(&template, |_| ()).await.map_err(|error| image_failure(&error))?;
         let container = container_id(&spec.id, 0).map_err(|error| start_failure(&error))?;
-        let rendered = render::instance(self, &spec.track, &spec.id, container, &template, &image);
+        let rendered = render::instance(self, &spec.track, (&spec.id, None), container, &template, &image);
         let (mut made, secrets) = rendered.await.map_err(|error| failure("start_failed", error.report()))?;
         if spec.input.is_interactive() {
             // Its command is started by whoever is attached.

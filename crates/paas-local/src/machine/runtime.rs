@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use paas_core::model::ComponentKind;
 use paas_core::port::{
     BoxStream, Epoch, InstanceId, Ordinals, RunObservation, RunSpec, Runtime, RuntimeCapabilities,
     RuntimeEvent, SetKey, SetSpec, TrackObservation,
@@ -32,7 +31,7 @@ impl Runtime for LocalMachine {
             interactive_runs: true,
             survives_server: true,
             manifests: false,
-            ordered_sets: false,
+            ordered_sets: true,
         }
     }
 
@@ -41,7 +40,7 @@ impl Runtime for LocalMachine {
     }
 
     async fn scale(&self, epoch: Epoch, key: &SetKey, ordinals: Ordinals) -> Result<()> {
-        self.shared.scale(epoch, key, ordinals.count)
+        self.shared.scale(epoch, key, ordinals)
     }
 
     async fn remove(&self, epoch: Epoch, key: &SetKey) -> Result<()> {
@@ -99,11 +98,6 @@ impl Shared {
                 .with_context("component", &spec.template.component)
                 .with_remedy("Deploy them on a Kubernetes cluster; this machine runs components."));
         }
-        if spec.template.kind == ComponentKind::Stateful {
-            return Err(Error::new(ErrorKind::Unsupported, "make an ordered set")
-                .with_context("component", &spec.template.component)
-                .with_remedy("Deploy the stateful component on a cluster that has ordered sets."));
-        }
         let mut sets = self.sets();
         self.check_open()?;
         match sets.sets.get(&spec.key) {
@@ -118,24 +112,30 @@ impl Shared {
                 }
             }
             None => {
-                let document =
-                    SetDocument { spec: spec.clone(), count: 0, epoch, removed: true, instances: Vec::new() };
+                let document = SetDocument {
+                    spec: spec.clone(),
+                    count: 0,
+                    first: 0,
+                    epoch,
+                    removed: true,
+                    instances: Vec::new(),
+                };
                 sets.sets.insert(spec.key.clone(), Set::new(document));
             }
         }
-        self.change(&mut sets.sets, &spec.key, epoch, spec.count, false)
+        self.change(&mut sets.sets, &spec.key, epoch, spec.ordinals(), false)
     }
 
-    fn scale(self: &Arc<Self>, epoch: Epoch, key: &SetKey, count: u32) -> Result<()> {
+    fn scale(self: &Arc<Self>, epoch: Epoch, key: &SetKey, ordinals: Ordinals) -> Result<()> {
         let mut sets = self.sets();
         self.check_open()?;
         let set = sets.sets.get(key).filter(|set| !set.document.removed);
         let set = set.ok_or_else(|| Error::not_found("set", key))?;
         check_epoch(set.document.epoch, epoch, key)?;
-        if set.document.count == count && set.document.epoch == epoch {
+        if set.ordinals() == ordinals && set.document.epoch == epoch {
             return Ok(());
         }
-        self.change(&mut sets.sets, key, epoch, count, false)
+        self.change(&mut sets.sets, key, epoch, ordinals, false)
     }
 
     fn remove(self: &Arc<Self>, epoch: Epoch, key: &SetKey) -> Result<()> {
@@ -146,7 +146,7 @@ impl Shared {
         if set.document.removed {
             return Ok(());
         }
-        self.change(&mut sets.sets, key, epoch, 0, true)
+        self.change(&mut sets.sets, key, epoch, 0.into(), true)
     }
 
     /// Declares a count: on disk first, then in memory, then to the keepers.
@@ -155,12 +155,13 @@ impl Shared {
         sets: &mut BTreeMap<SetKey, Set>,
         key: &SetKey,
         epoch: Epoch,
-        count: u32,
+        ordinals: Ordinals,
         removed: bool,
     ) -> Result<()> {
         let Some(set) = sets.get_mut(key) else { return Ok(()) };
-        let instances = set.adjusted(count, || keeper::new_id(key));
-        let document = SetDocument { count, epoch, removed, instances, ..set.document.clone() };
+        let instances = set.adjusted(ordinals, || keeper::new_id(key));
+        let Ordinals { first, count } = ordinals;
+        let document = SetDocument { count, first, epoch, removed, instances, ..set.document.clone() };
         if let Err(error) = self.documents.put_set(&document) {
             // A set that was never declared leaves no trace.
             if set.members.is_empty() && set.document.removed {
@@ -183,7 +184,7 @@ impl Shared {
     fn keep(self: &Arc<Self>, key: &SetKey, id: &InstanceId, set: &mut Set, found: Option<container::Found>) {
         let template = Arc::new(set.document.spec.template.clone());
         let Some(member) = set.member(id) else { return };
-        let keeper = Keeper::new(self.clone(), key.clone(), id.clone(), template, member.going.subscribe());
+        let keeper = Keeper::new(self.clone(), key.clone(), member, template);
         self.tasks.spawn(keeper.run(found));
     }
 

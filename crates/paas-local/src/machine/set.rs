@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use paas_core::model::ComponentKind;
 use paas_core::port::{
-    Epoch, ImagePull, InstanceFailure, InstanceId, InstanceObservation, InstancePhase, SetKey, SetObservation,
+    Epoch, ImagePull, InstanceFailure, InstanceId, InstanceObservation, InstancePhase, Ordinals, SetKey,
+    SetObservation,
 };
-use paas_core::{Error, ErrorKind, Result};
+use paas_core::{Error, ErrorKind, Result, TrackKey};
 use tokio::sync::watch;
 
 use super::document::{InstanceDocument, SetDocument};
@@ -40,12 +42,13 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) fn new(id: InstanceId, going: bool) -> Self {
+    pub(super) fn new(document: &InstanceDocument) -> Self {
+        let going = document.going;
         let phase = if going { InstancePhase::Draining } else { InstancePhase::Pending };
         Self {
             seen: InstanceObservation {
-                ordinal: None,
-                id,
+                ordinal: document.ordinal,
+                id: document.id.clone(),
                 phase,
                 ready_since: None,
                 started_at: None,
@@ -91,19 +94,29 @@ impl Member {
 
 impl Set {
     pub(super) fn new(document: SetDocument) -> Self {
-        let members =
-            document.instances.iter().map(|member| Member::new(member.id.clone(), member.going)).collect();
+        let members = document.instances.iter().map(Member::new).collect();
         Self { document, members }
     }
 
     pub(super) fn observe(&self) -> SetObservation {
+        let mut instances: Vec<InstanceObservation> =
+            self.members.iter().map(|member| member.seen.clone()).collect();
+        instances.sort_by_key(|instance| instance.ordinal);
         SetObservation {
             revision: self.document.spec.key.revision.clone(),
-            first: 0,
+            first: self.document.first,
             desired: if self.document.removed { 0 } else { self.document.count },
-            instances: self.members.iter().map(|member| member.seen.clone()).collect(),
+            instances,
             failure: None,
         }
+    }
+
+    pub(super) fn is_ordered(&self) -> bool {
+        self.document.spec.template.kind == ComponentKind::Stateful
+    }
+
+    pub(super) fn ordinals(&self) -> Ordinals {
+        Ordinals { first: self.document.first, count: self.document.count }
     }
 
     pub(super) fn member(&mut self, id: &InstanceId) -> Option<&mut Member> {
@@ -112,26 +125,42 @@ impl Set {
 
     /// The document as the members are now.
     pub(super) fn record(&self) -> SetDocument {
-        let instances = self
-            .members
-            .iter()
-            .map(|member| InstanceDocument { id: member.seen.id.clone(), going: member.is_going() });
+        let instances = self.members.iter().map(|member| InstanceDocument {
+            id: member.seen.id.clone(),
+            ordinal: member.seen.ordinal,
+            going: member.is_going(),
+        });
         SetDocument { instances: instances.collect(), ..self.document.clone() }
     }
 
     /// What the document says after as many instances as declared were added or told to go: those that are not ready go
-    /// first, then the youngest.
-    pub(super) fn adjusted(&self, count: u32, name: impl Fn() -> InstanceId) -> Vec<InstanceDocument> {
+    /// first, then the youngest; in an ordered set, those whose ordinals are not named any more.
+    pub(super) fn adjusted(
+        &self,
+        ordinals: Ordinals,
+        name: impl Fn() -> InstanceId,
+    ) -> Vec<InstanceDocument> {
         let mut record = self.record().instances;
+        if self.is_ordered() {
+            for member in &mut record {
+                member.going |= !member.ordinal.is_some_and(|ordinal| ordinals.contains(ordinal));
+            }
+            for ordinal in ordinals.iter() {
+                if record.iter().all(|member| member.going || member.ordinal != Some(ordinal)) {
+                    record.push(InstanceDocument { id: name(), ordinal: Some(ordinal), going: false });
+                }
+            }
+            return record;
+        }
         let mut staying: Vec<usize> = (0..record.len()).filter(|index| !record[*index].going).collect();
-        let wanted = count as usize;
+        let wanted = ordinals.count as usize;
         // The last ones go first.
         staying.sort_by_key(|index| (self.members[*index].seen.phase != InstancePhase::Ready, *index));
         for index in staying.iter().skip(wanted) {
             record[*index].going = true;
         }
         for _ in staying.len()..wanted {
-            record.push(InstanceDocument { id: name(), going: false });
+            record.push(InstanceDocument { id: name(), ordinal: None, going: false });
         }
         record
     }
@@ -146,12 +175,24 @@ impl Set {
                     member.going.send_replace(true);
                 }
             } else {
-                self.members.push(Member::new(wanted.id.clone(), wanted.going));
+                self.members.push(Member::new(wanted));
                 new.push(wanted.id.clone());
             }
         }
         self.document = document;
         new
+    }
+}
+
+impl Sets {
+    /// Whether another instance of the track has an ordinal, or comes first for it: one that goes has it until it is gone,
+    /// and one that was started until it goes.
+    pub(super) fn is_held(&self, track: &TrackKey, id: &InstanceId, ordinal: u32) -> bool {
+        let sets = self.sets.iter().filter(|(key, _)| key.track == *track);
+        let mut others = sets
+            .flat_map(|(_, set)| &set.members)
+            .filter(|member| member.seen.ordinal == Some(ordinal) && member.seen.id != *id);
+        others.any(|other| other.is_going() || other.seen.started_at.is_some() || other.seen.id < *id)
     }
 }
 

@@ -158,7 +158,8 @@ fn mount_root(dir: &InstanceDir, spec: &InstanceSpec, user_namespace: bool) -> R
 
 /// The files by which the instance knows its own name and those of its dependencies.
 fn write_etc(dir: &InstanceDir, spec: &InstanceSpec) -> Result<(), Failure> {
-    let mut hosts = format!("127.0.0.1\tlocalhost {}\n::1\tlocalhost ip6-localhost ip6-loopback\n", spec.id);
+    let mut hosts =
+        format!("127.0.0.1\tlocalhost {}\n::1\tlocalhost ip6-localhost ip6-loopback\n", spec.host_name());
     for endpoint in spec.endpoints() {
         let _ = writeln!(hosts, "{}\t{}", endpoint.address, endpoint.name);
     }
@@ -166,7 +167,7 @@ fn write_etc(dir: &InstanceDir, spec: &InstanceSpec) -> Result<(), Failure> {
     let write = || -> std::io::Result<()> {
         fs::create_dir_all(&etc)?;
         fs::write(etc.join("hosts"), hosts)?;
-        fs::write(etc.join("hostname"), format!("{}\n", spec.id))?;
+        fs::write(etc.join("hostname"), format!("{}\n", spec.host_name()))?;
         // Nothing answers there, at once: names come from /etc/hosts only.
         fs::write(etc.join("resolv.conf"), "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
     };

@@ -32,7 +32,7 @@ impl RuntimeFixture for Fixture {
             interactive_runs: true,
             survives_server: true,
             manifests: false,
-            ordered_sets: false,
+            ordered_sets: true,
         }
     }
 
