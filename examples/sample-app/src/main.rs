@@ -32,6 +32,7 @@ tools, because an image of one file has no shell:
   get URL          prints the answer; exits with 1 unless its status is 200 to 399
   env              prints the environment
   print WORD…      prints its arguments
+  append FILE WORD…  writes a line at the end of a file
   cat [FILE]       copies a file, or standard input, to standard output
   sleep MS         waits
   exit CODE        exits

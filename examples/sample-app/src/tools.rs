@@ -23,6 +23,7 @@ pub fn run(tool: &str, arguments: &[&str]) -> ExitCode {
         ("cat", [path]) => {
             copied(File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::stdout().lock())))
         }
+        ("append", [path, words @ ..]) => copied(append(path, &words.join(" "))),
         ("sleep", [milliseconds]) => match milliseconds.parse() {
             Ok(milliseconds) => {
                 thread::sleep(Duration::from_millis(milliseconds));
@@ -45,6 +46,10 @@ pub fn run(tool: &str, arguments: &[&str]) -> ExitCode {
 pub fn print(words: &[&str]) -> ExitCode {
     let mut output = io::stdout().lock();
     copied(writeln!(output, "{}", words.join(" ")).and_then(|()| output.flush()))
+}
+
+fn append(path: &str, line: &str) -> io::Result<()> {
+    writeln!(File::options().create(true).append(true).open(path)?, "{line}")
 }
 
 fn get(url: &str) -> ExitCode {

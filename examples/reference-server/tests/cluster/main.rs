@@ -11,6 +11,8 @@ mod application;
 mod journey;
 #[path = "../support/leftovers.rs"]
 mod leftovers;
+#[path = "../support/marks.rs"]
+mod marks;
 #[path = "../support/outcome.rs"]
 mod outcome;
 #[path = "../support/platform.rs"]
@@ -33,6 +35,7 @@ mod life;
 mod load;
 mod partition;
 mod place;
+mod stateful;
 mod work;
 
 use std::process::ExitCode;
@@ -43,13 +46,14 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Clusters and servers share the machine: what counts failures under load would count those of a starved one.
     arguments.test_threads = Some(1);
-    let journeys: [(&str, fn()); 10] = [
+    let journeys: [(&str, fn()); 11] = [
         ("life::an_application_of_three_components_works_together", life::works_together),
         ("life::a_bad_version_holds_and_says_why", life::a_bad_version_holds),
         ("life::the_oldest_of_ten_releases_comes_back", life::the_oldest_of_ten_comes_back),
         ("work::a_scheduled_job_runs_by_its_schedule", work::runs_by_its_schedule),
         ("work::a_command_reads_its_input", work::a_command_reads_its_input),
         ("existing::objects_live_like_an_application", existing::objects_live_like_an_application),
+        ("stateful::the_data_of_each_ordinal_survives", stateful::the_data_of_each_ordinal_survives),
         ("continuity::no_request_fails", continuity::no_request_fails),
         ("partition::one_of_two_clusters_is_away_during_a_release", partition::one_cluster_is_away),
         ("inside::one_server_comes_back_with_everything", inside::one_server),

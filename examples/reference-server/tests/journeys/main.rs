@@ -20,6 +20,8 @@ mod journey;
 mod leftovers;
 #[path = "../support/load.rs"]
 mod load;
+#[path = "../support/marks.rs"]
+mod marks;
 #[path = "../support/outcome.rs"]
 mod outcome;
 #[path = "../support/platform.rs"]
@@ -54,6 +56,7 @@ mod scheduled;
 mod secrets;
 mod settings;
 mod sources;
+mod stateful;
 mod traffic;
 
 use std::process::ExitCode;
@@ -66,7 +69,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // What is measured would wait for what others do: see `turn`.
     arguments.test_threads.get_or_insert(2);
-    let groups: [(&str, Vec<Journey>); 19] = [
+    let groups: [(&str, Vec<Journey>); 20] = [
         ("sources", sources::journeys()),
         ("existing", existing::journeys()),
         ("life", life::journeys()),
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         ("releases", releases::journeys()),
         ("jobs", jobs::journeys()),
         ("scheduled", scheduled::journeys()),
+        ("stateful", stateful::journeys()),
         ("bad_versions", bad_versions::journeys()),
         ("faults", faults::journeys()),
         ("memory", memory::journeys()),

@@ -162,8 +162,11 @@ fn details(output: Output, status: &AppStatus) -> String {
         .flat_map(|track| &track.instances)
         .collect();
     if !instances.is_empty() {
+        // Of a stateful component it matters which one it is.
+        let ordered = instances.iter().any(|instance| instance.ordinal.is_some());
         let rows = instances.iter().map(|instance| {
-            vec![
+            let ordinal = instance.ordinal.map_or_else(String::new, |ordinal| ordinal.to_string());
+            let mut row: Vec<Text> = vec![
                 instance.id.to_string().into(),
                 instance
                     .release
@@ -173,12 +176,18 @@ fn details(output: Output, status: &AppStatus) -> String {
                 instance.restarts.into(),
                 instance.started_at.map_or_else(String::new, |then| age(then, now)).into(),
                 why(instance),
-            ]
+            ];
+            if ordered {
+                row.insert(1, ordinal.into());
+            }
+            row
         });
         text.push('\n');
-        text.push_str(
-            &output.table(&["INSTANCE", "RELEASE", "PHASE", "RESTARTS", "AGE", "WHY"], rows.collect()),
-        );
+        let mut titles = vec!["INSTANCE", "RELEASE", "PHASE", "RESTARTS", "AGE", "WHY"];
+        if ordered {
+            titles.insert(1, "ORDINAL");
+        }
+        text.push_str(&output.table(&titles, rows.collect()));
     }
     if !status.routes.is_empty() {
         let rows = status.routes.iter().map(|route| {
