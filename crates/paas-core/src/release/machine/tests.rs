@@ -1,5 +1,7 @@
 //! Single behaviours of the machine in a world that does at once what it is told. The simulator covers the rest.
 
+mod ordered;
+
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
