@@ -50,7 +50,7 @@ impl KubernetesCluster {
             let (kind, name) = (object.kind.as_deref(), object.name.clone().unwrap_or_default());
             match kind {
                 Some("Pod") => names.contains(&name),
-                Some("Deployment" | "ReplicaSet") => name.starts_with(&format!("{prefix}-")),
+                Some("Deployment" | "ReplicaSet" | "StatefulSet") => name.starts_with(&format!("{prefix}-")),
                 _ => false,
             }
         };

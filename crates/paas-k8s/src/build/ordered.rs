@@ -12,7 +12,7 @@ use paas_core::model::VolumeMount;
 use paas_core::port::Ordinals;
 
 use super::{Builder, matching, metadata};
-use crate::scheme::{component_name, peers_name, roles};
+use crate::scheme::{component_name, keys, peers_name, roles};
 
 /// Ordinals as the text of an annotation.
 pub(crate) fn ordinals(told: Ordinals) -> String {
@@ -31,12 +31,15 @@ pub(crate) fn stateful_set(
     let installation = builder.installation();
     let namespace = installation.namespace(&track.component.at.env_ref());
     let labels = builder.labels(installation.track_labels(track), &BTreeMap::new(), roles::ORDERED);
+    // The cluster's controller writes the labels of the selector on claims, whose role is another one.
+    let mut selector = installation.component_selector(&track.component);
+    selector.remove(&installation.key(keys::ROLE));
     let keep = Some("Retain".to_owned());
     StatefulSet {
         metadata: metadata(&namespace, &component_name(&track.component), labels),
         spec: Some(StatefulSetSpec {
             replicas: Some(replicas),
-            selector: matching(installation.component_selector(&track.component)),
+            selector: matching(selector),
             service_name: Some(peers_name(&track.component)),
             pod_management_policy: Some("Parallel".to_owned()),
             revision_history_limit: Some(3),

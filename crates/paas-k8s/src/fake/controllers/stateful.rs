@@ -70,7 +70,12 @@ impl State {
             let claim_name = format!("{}-{name}", claim["metadata"]["name"].as_str().unwrap_or_default());
             let kind = kinds::CLAIM;
             if self.objects.get(&Key::new(kind, key.namespace.as_deref(), &claim_name)).is_none() {
-                self.put_new(kind, key.namespace.as_deref(), &claim_name, claim.clone());
+                let mut claim = claim.clone();
+                for (label, value) in set["spec"]["selector"]["matchLabels"].as_object().into_iter().flatten()
+                {
+                    claim["metadata"]["labels"][label] = value.clone();
+                }
+                self.put_new(kind, key.namespace.as_deref(), &claim_name, claim);
             }
         }
         let mut template = self.templates.get(revision).cloned().unwrap_or_default();
