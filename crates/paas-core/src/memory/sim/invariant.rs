@@ -197,7 +197,11 @@ impl Deciding<'_> {
         }
         let all: u32 =
             weights.shares.iter().filter(|(_, share)| **share > 0).map(|(id, _)| self.ready(id)).sum();
-        let load = self.floor().min(all);
+        let mut load = self.floor().min(all);
+        if plan(self.after()).is_some_and(|plan| plan.ordered) {
+            let n = self.after().effective_count(); // what is beyond it is about to go
+            load = load.min(ordered::below(&self.seen.ordinals, n));
+        }
         for (id, weight) in &weights.shares {
             if *weight == 0 {
                 continue;

@@ -168,7 +168,11 @@ impl<'g> Round<'g> {
             };
             return goal.gain.is_none() || (self.gain.intended >= goal.gain_target && safe && lowered);
         }
-        self.gain.intended >= goal.gain_target && self.gain.available >= goal.gain_target && lowered
+        // What is beyond the scale goes first, so that the goal is that of the scale again.
+        !goal.beyond
+            && self.gain.intended >= goal.gain_target
+            && self.gain.available >= goal.gain_target
+            && lowered
     }
 }
 

@@ -94,3 +94,23 @@ fn an_ordered_plan_with_a_surge_is_refused() {
     let plan = Plan { max_surge: Amount::Count(1), ..ordered(&[]) };
     assert_eq!(plan.validate(), Err(crate::release::PlanError::Ordered));
 }
+
+#[test]
+fn a_release_is_not_done_while_it_has_ordinals_beyond_the_scale() {
+    let batches = Ordered { batches: vec![Amount::Count(3)], pause: Seconds(60) };
+    let plan = batches.compile(&StrategyContext::new(true)).expect("a valid plan");
+    let mut track = Track::new(6);
+    track.command(&Command::Start(start(1, plan.clone()))).expect("at rest");
+    track.run();
+    track.command(&Command::Start(start(2, plan))).expect("at rest");
+    track.settle();
+    assert_eq!(track.told(), [("r1", 0, 3), ("r2", 3, 3)]);
+    // All that serves is the new revision's, and most of it is beyond the scale.
+    track.world.revisions.get_mut(&revision("r1")).expect("it is there").ready_since.clear();
+    track.command(&Command::Scale { count: 4 }).expect("a count");
+    for _ in 0..20 {
+        track.decide();
+        track.now = track.now.saturating_add(SignedDuration::from_secs(10)).expect("a time");
+        assert_eq!(track.state.stable, Some(version(1)));
+    }
+}
