@@ -36,6 +36,7 @@ mod load;
 mod partition;
 mod place;
 mod stateful;
+mod volumes;
 mod work;
 
 use std::process::ExitCode;

@@ -5,9 +5,11 @@ use crate::marks::{are_kept, leave, stateful};
 use crate::place;
 use crate::platform::eventually;
 use crate::sample;
+use crate::volumes::Volumes;
 
 pub fn the_data_of_each_ordinal_survives() {
-    let platform = place::start();
+    let volumes = Volumes::make(place::first(), 3);
+    let platform = volumes.start();
     let images = sample::pushed(&platform, place::first(), &["1", "2"]);
     platform.deploy_ok("shop", &stateful(&images[0], 3));
     leave(&platform, 3, "first");

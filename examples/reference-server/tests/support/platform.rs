@@ -36,7 +36,8 @@ pub struct Setup {
 enum RunsOn {
     Machine,
     Simulation,
-    Clusters(Vec<TestCluster>),
+    /// With these options, if there are any.
+    Clusters(Vec<TestCluster>, Option<String>),
 }
 
 impl Setup {
@@ -67,7 +68,14 @@ impl Setup {
 
     /// With Kubernetes clusters as the targets of the environment, in this order; requests go to the first one's Gateway.
     pub fn on(self, clusters: &[TestCluster]) -> Self {
-        Self { runs_on: RunsOn::Clusters(clusters.to_vec()), ..self }
+        Self { runs_on: RunsOn::Clusters(clusters.to_vec(), None), ..self }
+    }
+
+    /// With a Kubernetes cluster that has volumes of a storage class, or of its default one.
+    pub fn on_with_volumes(self, cluster: &TestCluster, class: Option<&str>) -> Self {
+        let class = class.map(|class| format!(", storage_class: {class}")).unwrap_or_default();
+        let options = format!("volumes: {{ size: 16Mi{class} }}\n");
+        Self { runs_on: RunsOn::Clusters(vec![cluster.clone()], Some(options)), ..self }
     }
 
     /// Starts the server in a new directory, and makes organisation `acme` with environment `prod`.
@@ -104,7 +112,7 @@ impl Setup {
         platform.start_server();
         platform.ok(["org", "create", "acme"]);
         match platform.runs_on.clone() {
-            RunsOn::Clusters(clusters) => platform.use_clusters(&clusters),
+            RunsOn::Clusters(clusters, options) => platform.use_clusters(&clusters, options.as_deref()),
             RunsOn::Machine | RunsOn::Simulation => drop(platform.ok(["env", "create", "prod"])),
         }
         platform
@@ -207,7 +215,7 @@ impl Platform {
         match self.runs_on {
             RunsOn::Machine => {}
             RunsOn::Simulation => drop(command.args(["--backend", "memory"])),
-            RunsOn::Clusters(_) => drop(command.args(["--backend", "none"])),
+            RunsOn::Clusters(..) => drop(command.args(["--backend", "none"])),
         }
         command
     }
@@ -398,10 +406,11 @@ impl Platform {
     }
 
     /// Adds the clusters under their names, and makes the environment on them.
-    fn use_clusters(&mut self, clusters: &[TestCluster]) {
+    fn use_clusters(&mut self, clusters: &[TestCluster], options: Option<&str>) {
         // Servers that share a Gateway must not share hosts.
         let random = self.folder().file_name().unwrap().to_string_lossy().to_lowercase();
         self.domain = format!("{}.test", random.replace(|c: char| !c.is_ascii_alphanumeric(), ""));
+        let options = options.map(|yaml| self.specify(yaml));
         let mut words = vec!["env".to_owned(), "create".to_owned(), "prod".to_owned()];
         for cluster in clusters {
             let mut add = vec!["cluster", "add", &cluster.name, "--kubeconfig"];
@@ -410,6 +419,7 @@ impl Platform {
             let gateway = cluster.gateway.as_ref().expect("the cluster has a Gateway");
             let object = format!("{}/{}", gateway.namespace, gateway.name);
             add.extend(["--gateway", &object, "--domain", &self.domain]);
+            add.extend(options.iter().flat_map(|file| ["--options", file]));
             self.ok(add);
             words.extend(["--cluster".to_owned(), cluster.name.clone()]);
         }
