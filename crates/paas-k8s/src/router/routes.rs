@@ -364,9 +364,14 @@ fn backends(route: &RouteBinding, declared: &Declared) -> Vec<BackendRef> {
         let set = SetKey { track: route.track.clone(), revision: revision.clone() };
         reference(set_name(&set), weight)
     };
-    let shares = traffic.backends.iter().map(|backend| named(&backend.revision, share(backend)));
+    let sets = declared.sets.get(&route.track);
+    // Where no instance more than declared may run, traffic is told of a revision before its set is made. A gateway refuses
+    // a service that is not there, be it without a share.
+    let is_there = |revision: &RevisionId| sets.is_some_and(|sets| sets.contains(revision));
+    let shares = traffic.backends.iter().filter(|it| it.weight > 0 || is_there(&it.revision));
+    let shares = shares.map(|backend| named(&backend.revision, share(backend)));
     let declared_one = |revision: &&RevisionId| traffic.backends.iter().any(|it| it.revision == **revision);
-    let sets = declared.sets.get(&route.track).into_iter().flatten();
+    let sets = sets.into_iter().flatten();
     let others = sets.filter(|revision| !declared_one(revision)).map(|revision| named(revision, 0));
     shares.chain(others).collect()
 }

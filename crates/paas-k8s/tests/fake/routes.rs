@@ -132,3 +132,21 @@ async fn a_late_write_of_routes_does_not_outlive_what_it_follows_from() {
     let left = all.list(&ListParams::default()).await.unwrap().items;
     assert!(left.is_empty(), "nothing is declared, and there is {left:?}");
 }
+
+/// Where no instance more than declared may run, traffic is told of a revision before there is a set of it.
+#[tokio::test(start_paused = true)]
+async fn traffic_is_in_force_before_a_revision_without_a_share_has_its_set() {
+    let fixture = Fixture::new().await;
+    let spec = fixture.spec(&track("shop"), "r1", 1);
+    ok(fixture.cluster.ensure(Epoch(1), &spec).await);
+    fixture.until_ready(&spec.key, 1).await;
+    ok(fixture.cluster.apply_routes(Epoch(1), &track("shop").component.at, &[route()]).await);
+    ok(fixture.cluster.apply_service(Epoch(1), &traffic(&[("r1", 1), ("r2", 0)])).await);
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if ok(fixture.cluster.observe_service(&spec.key.track).await).is_some_and(|it| it.confirmed) {
+            return;
+        }
+    }
+    panic!("it is never in force");
+}
