@@ -117,6 +117,7 @@ impl Mirrors {
     fn note(&self, plural: &str, noted: Noted) {
         match plural {
             "deployments" => self.deployments.note(noted),
+            "statefulsets" => self.stateful_sets.note(noted),
             "pods" => self.pods.note(noted),
             "jobs" => self.jobs.note(noted),
             "services" => self.services.note(noted),
