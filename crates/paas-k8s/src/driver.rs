@@ -173,9 +173,10 @@ pub struct GatewayConfig {
     pub name: String,
     /// The domain below which access points without a host of their own lie.
     pub domain: String,
-    /// How long its proxies take to follow, in milliseconds.
-    #[serde(default = "default_grace")]
-    pub grace_milliseconds: u64,
+    /// How long its proxies take to follow what it has accepted, in milliseconds. If absent, 1000, or what its implementation
+    /// is known to need: 250 for Contour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace_milliseconds: Option<u64>,
     /// `http` or `https`.
     #[serde(default = "default_scheme")]
     pub scheme: String,
@@ -185,10 +186,6 @@ pub struct GatewayConfig {
     /// The host or address of its TCP ports; the domain if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-}
-
-fn default_grace() -> u64 {
-    1000
 }
 
 fn default_scheme() -> String {
@@ -253,7 +250,7 @@ impl KubernetesConfig {
             namespace: it.namespace,
             name: it.name,
             domain: it.domain,
-            grace: Duration::from_millis(it.grace_milliseconds),
+            grace: it.grace_milliseconds.map(Duration::from_millis),
             scheme: it.scheme,
             port: it.port,
         });

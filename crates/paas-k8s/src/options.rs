@@ -101,8 +101,9 @@ pub struct GatewayOptions {
     pub name: String,
     /// The domain below which access points without a host of their own lie.
     pub domain: String,
-    /// How long the gateway may take from accepting a route until every proxy follows it.
-    pub grace: Duration,
+    /// How long the gateway may take from accepting a route until every proxy follows it. If absent, a second, or what its
+    /// implementation is known to need: 250 ms for Contour.
+    pub grace: Option<Duration>,
     /// `http` or `https`.
     pub scheme: String,
     /// The port at which users reach it, if it is not the scheme's own.
@@ -120,7 +121,7 @@ impl GatewayOptions {
             name: name.into(),
             address: domain.clone(),
             domain,
-            grace: Duration::from_secs(1),
+            grace: None,
             scheme: "http".to_owned(),
             port: None,
         }
@@ -129,7 +130,7 @@ impl GatewayOptions {
     /// Says how long every proxy takes to follow.
     #[must_use]
     pub fn with_grace(mut self, grace: Duration) -> Self {
-        self.grace = grace;
+        self.grace = Some(grace);
         self
     }
 }

@@ -8,6 +8,7 @@
 
 mod addresses;
 mod confirm;
+mod grace;
 mod introduce;
 mod keeper;
 mod l4;

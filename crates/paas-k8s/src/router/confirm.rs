@@ -11,10 +11,11 @@ use paas_core::port::{RouterEvent, ServiceTraffic};
 use paas_core::{Result, TrackKey};
 use tokio::time::Instant;
 
+use super::grace;
 use super::introduce::Route;
 use crate::cluster::Shared;
 use crate::error::failed;
-use crate::gateway_api::{HTTPRoute, RouteStatus, TCPRoute};
+use crate::gateway_api::{HTTPRoute, RouteParentStatus, RouteStatus, TCPRoute};
 use crate::mirror::Source;
 use crate::options::GatewayOptions;
 use crate::scheme::keys;
@@ -48,6 +49,14 @@ impl Shares {
     }
 }
 
+/// The routes of a track, once they are accepted.
+#[derive(Debug, Default)]
+struct AcceptedRoutes {
+    shares: Vec<Shares>,
+    /// How long until all requests follow them.
+    grace: Duration,
+}
+
 impl Confirmations {
     /// Forgets what was accepted: something else is declared now.
     pub(crate) fn changed(&self, track: &TrackKey) {
@@ -74,14 +83,14 @@ impl Shared {
         let track = &traffic.track;
         let mut what = Vec::new();
         let grace = match &self.options.gateway {
-            None => Duration::from_millis(500), // nodes follow services within moments, and nobody says when
+            None => grace::OF_NODES,
             Some(gateway) => {
                 if !self.introductions.is_complete(&track.component.at) {
                     return Ok(false);
                 }
-                let Some(routes) = self.accepted_routes(gateway, track).await? else { return Ok(false) };
-                what = routes;
-                gateway.grace
+                let Some(accepted) = self.accepted_routes(gateway, track).await? else { return Ok(false) };
+                what = accepted.shares;
+                if what.is_empty() { grace::OF_NODES } else { accepted.grace }
             }
         };
         let (passed, is_first) = self.confirmations.accepted(track, what);
@@ -98,29 +107,29 @@ impl Shared {
         Ok(false)
     }
 
-    /// The shares of a track's routes; nothing if one is not accepted as it is now.
+    /// The routes of a track; nothing if one is not accepted as it is now.
     async fn accepted_routes(
         &self,
         gateway: &GatewayOptions,
         track: &TrackKey,
-    ) -> Result<Option<Vec<Shares>>> {
-        let mut routes = Vec::new();
+    ) -> Result<Option<AcceptedRoutes>> {
+        let mut routes = AcceptedRoutes::default();
         if !self.accepted_kind::<HTTPRoute>(gateway, track, &mut routes).await?
             || self.features.tcp_routes
                 && !self.accepted_kind::<TCPRoute>(gateway, track, &mut routes).await?
         {
             return Ok(None);
         }
-        routes.sort();
+        routes.shares.sort();
         Ok(Some(routes))
     }
 
-    /// Adds the shares of a track's routes of one kind; false if one is not accepted as it is now.
+    /// Adds a track's routes of one kind; false if one is not accepted as it is now.
     async fn accepted_kind<K: Route>(
         &self,
         gateway: &GatewayOptions,
         track: &TrackKey,
-        routes: &mut Vec<Shares>,
+        routes: &mut AcceptedRoutes,
     ) -> Result<bool> {
         let installation = self.installation();
         let component = &track.component;
@@ -133,7 +142,9 @@ impl Shared {
         let namespace = self.namespace(&component.at.env_ref());
         let found = self.list::<K>(Source::Mirror, &namespace, &labels).await;
         let found = found.map_err(|error| failed("observe traffic", error).with_context("track", track))?;
-        routes.extend(found.iter().map(|route| Shares::of(&**route)));
+        routes.shares.extend(found.iter().map(|route| Shares::of(&**route)));
+        let graces = found.iter().map(|route| grace::of_shares(gateway, route.status()));
+        routes.grace = graces.fold(routes.grace, Duration::max);
         let accepted = |route: &Arc<K>| {
             is_accepted(gateway, route.meta().generation.unwrap_or_default(), route.status())
         };
@@ -141,10 +152,18 @@ impl Shared {
     }
 }
 
+/// What is said about a route by those who implement the gateway.
+pub(super) fn parents<'a>(
+    gateway: &GatewayOptions,
+    status: Option<&'a RouteStatus>,
+) -> impl Iterator<Item = &'a RouteParentStatus> {
+    let parents = status.map(|status| status.parents.as_slice()).unwrap_or_default();
+    parents.iter().filter(|parent| parent.parent_ref.name == gateway.name)
+}
+
 /// Whether the gateway has accepted a route, with its references, in this generation.
 pub(super) fn is_accepted(gateway: &GatewayOptions, generation: i64, status: Option<&RouteStatus>) -> bool {
-    let parents = status.map(|status| status.parents.as_slice()).unwrap_or_default();
-    let mut ours = parents.iter().filter(|parent| parent.parent_ref.name == gateway.name).peekable();
+    let mut ours = parents(gateway, status).peekable();
     ours.peek().is_some()
         && ours.all(|parent| {
             ["Accepted", "ResolvedRefs"].iter().all(|kind| {

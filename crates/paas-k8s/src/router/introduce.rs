@@ -13,6 +13,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::confirm::is_accepted;
+use super::grace;
 use crate::build::NOBODY;
 use crate::cluster::Shared;
 use crate::gateway_api::{BackendRef, HTTPRoute, RouteStatus, TCPRoute};
@@ -131,7 +132,7 @@ impl Shared {
                 return None;
             }
             let passed = since.get(&it.name).map(Instant::elapsed).unwrap_or_default();
-            gateway.grace.checked_sub(passed).filter(|rest| !rest.is_zero())
+            grace::of_services(gateway).checked_sub(passed).filter(|rest| !rest.is_zero())
         };
         let rest = wanted.services().iter().filter_map(waits).max();
         let Some(rest) = rest.filter(|_| serves) else { return false };

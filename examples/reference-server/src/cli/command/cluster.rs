@@ -38,9 +38,14 @@ pub async fn run(session: &Session, command: ClusterCommand) -> Result<(), Failu
                 config.insert("context".to_owned(), context.into());
             }
             if let Some(gateway) = gateway {
-                let gateway =
-                    json!({ "namespace": gateway.namespace, "name": gateway.name, "domain": domain });
-                config.insert("gateway".to_owned(), gateway);
+                let named = [("namespace", gateway.namespace), ("name", gateway.name)];
+                let named = named.into_iter().chain(domain.map(|domain| ("domain", domain)));
+                let named = named.map(|(field, value)| (field.to_owned(), Value::from(value)));
+                // The file may say more of it.
+                match config.entry("gateway").or_insert_with(|| json!({})) {
+                    Value::Object(gateway) => gateway.extend(named),
+                    other => *other = named.collect(),
+                }
             }
             let new = AddedCluster {
                 name,
