@@ -4,10 +4,10 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -98,21 +98,72 @@ impl TestClusters {
 
 /// The folder of everything that was built; built now if the module has changed since.
 fn build(workspace: &Workspace) -> Result<PathBuf> {
-    let folder = workspace.cache.join("cluster");
-    let kit = folder.join(fingerprint(workspace)?);
-    if !kit.is_dir() {
-        prerequisite::ensure(Task::ClusterBuild)?;
-        eprintln!("building the cluster once, into {}", kit.display());
-        let go = prerequisite::go().context("go is missing")?;
-        let mut command = Command::new(&go);
-        command.current_dir(workspace.root.join(MODULE)).env("PATH", path_with(&go)?);
-        command.args(["run", "./cmd/assemble", "-out"]).arg(&kit);
+    let (kit, missing) = kit(workspace)?;
+    if let Some(mut command) = missing {
         succeed(&mut command).context("the cluster could not be built")?;
     }
-    // The time of its last use.
-    fs::write(kit.join("used"), "").with_context(|| format!("failed to write into {}", kit.display()))?;
-    remove_old(&folder, &kit)?;
+    used(&kit)?;
     Ok(kit)
+}
+
+/// The folder of everything that is built from the module as it is, with the command that builds it, if it is not there.
+fn kit(workspace: &Workspace) -> Result<(PathBuf, Option<Command>)> {
+    let kit = workspace.cache.join("cluster").join(fingerprint(workspace)?);
+    if kit.is_dir() {
+        return Ok((kit, None));
+    }
+    prerequisite::ensure(Task::ClusterBuild)?;
+    eprintln!("building the cluster once, into {}", kit.display());
+    let go = prerequisite::go().context("go is missing")?;
+    let mut command = Command::new(&go);
+    command.current_dir(workspace.root.join(MODULE)).env("PATH", path_with(&go)?);
+    command.args(["run", "./cmd/assemble", "-out"]).arg(&kit);
+    Ok((kit, Some(command)))
+}
+
+/// Notes that it is used now, and removes what was not for long.
+fn used(kit: &Path) -> Result<()> {
+    fs::write(kit.join("used"), "").with_context(|| format!("failed to write into {}", kit.display()))?;
+    remove_old(kit.parent().context("a folder without a parent")?, kit)
+}
+
+/// The programs of clusters while they are built, on what others leave of the processors: many tests wait for most of their time.
+#[derive(Debug)]
+pub struct Building {
+    child: Child,
+    output: PathBuf,
+}
+
+impl Building {
+    /// Begins, unless a cluster is given or everything has been built.
+    pub fn start(workspace: &Workspace) -> Result<Option<Self>> {
+        if prerequisite::has_kubeconfig() {
+            return Ok(None);
+        }
+        let (_, Some(command)) = kit(workspace)? else { return Ok(None) };
+        let output = workspace.cache.join("cluster.log");
+        let file = File::create(&output).with_context(|| format!("failed to write {}", output.display()))?;
+        let mut idle = Command::new("chrt");
+        idle.args(["--idle", "0"]).arg(command.get_program()).args(command.get_args());
+        idle.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        idle.current_dir(command.get_current_dir().unwrap_or(&workspace.root));
+        idle.stdout(file.try_clone()?).stderr(file);
+        let child = idle.spawn().with_context(|| format!("failed to start `{}`", shown(&idle)))?;
+        eprintln!(
+            "    goes on while other tests are compiled and run; its words are in {}",
+            output.display()
+        );
+        Ok(Some(Self { child, output }))
+    }
+
+    /// Waits for the end.
+    pub fn finish(mut self) -> Result<()> {
+        let status = self.child.wait().context("failed to wait for the building of the clusters")?;
+        let output = fs::read_to_string(&self.output).context("failed to read what the building said")?;
+        eprint!("{output}");
+        ensure!(status.success(), "the clusters could not be built");
+        Ok(())
+    }
 }
 
 /// A hash over the names and contents of the module's files, without its prose.

@@ -6,7 +6,7 @@ mod outcome;
 use anyhow::Result;
 
 use crate::check::{self, IgnoredProgram, IgnoredTest};
-use crate::cluster::TestClusters;
+use crate::cluster::{Building, TestClusters};
 use crate::prerequisite::{self, Need, Task};
 use crate::sample;
 use crate::step::Steps;
@@ -43,6 +43,13 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let Some(sample) = sample else {
         return steps.finish();
     };
+    let mut building = None;
+    if options.cluster && options.package.is_none() && Need::Cluster.can_be_met() {
+        steps.step("the clusters begin to be built, unless they are", || {
+            building = Building::start(workspace)?;
+            Ok(())
+        });
+    }
     let mut fuzzing = None;
     if options.package.is_none() && options.fuzz > 0 {
         steps.step("schemathesis begins to fuzz the REST interface", || {
@@ -79,8 +86,14 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             let reason = "it takes minutes and runs on clusters: `cargo xtask test --cluster`";
             steps.skip(format!("the program `{}`", program.name), reason);
         } else {
+            if let Some(building) = building.take_if(|_| program.needs.contains(&Need::Cluster)) {
+                steps.step("the clusters are built", || building.finish());
+            }
             run_program(workspace, &mut steps, program, &mut cargo_test);
         }
+    }
+    if let Some(building) = building {
+        steps.step("the clusters are built", || building.finish());
     }
     if let Some(fuzzing) = fuzzing {
         steps.step("schemathesis has fuzzed the REST interface", || fuzzing.finish());
