@@ -17,20 +17,18 @@ pub fn clippy(workspace: &Workspace, selection: &[&str]) -> Result<()> {
     succeed(command.args(["--", "-D", "warnings"]))
 }
 
-/// Clippy over the programs of tests that `cargo test` leaves out, and "all targets" with it.
+/// Clippy over the programs of tests that `cargo test` leaves out, and "all targets" with it; with all features, as those.
 pub fn clippy_of_programs(workspace: &Workspace) -> Result<()> {
     let programs = read_ignored(workspace)?.programs;
-    let mut selection = vec!["--workspace"];
+    let mut selection = vec!["--workspace", "--all-features"];
     selection.extend(programs.iter().flat_map(|program| ["--test", &program.name]));
-    let features = programs.iter().flat_map(|program| &program.features);
-    selection.extend(features.flat_map(|feature| ["--features", feature]));
     clippy(workspace, &selection)
 }
 
-/// Clippy over the libraries that are other ones without their default features. In one run: each selection of packages
-/// has its own features of the crates below, which cargo builds again.
+/// Clippy over what is another one without features: libraries with default ones, and examples that have something else
+/// instead. In one run: each selection of packages has its own features of the crates below, which cargo builds again.
 pub fn clippy_without_features(workspace: &Workspace) -> Result<()> {
-    let mut selection = vec!["--no-default-features", "--lib"];
+    let mut selection = vec!["--no-default-features", "--lib", "--bins"];
     for package in workspace.packages.iter().filter(|package| differs_without_features(package)) {
         selection.extend(["--package", &package.name]);
     }
@@ -38,7 +36,11 @@ pub fn clippy_without_features(workspace: &Workspace) -> Result<()> {
 }
 
 fn differs_without_features(package: &Package) -> bool {
-    package.has_library() && package.features.get("default").is_some_and(|features| !features.is_empty())
+    if package.has_library() {
+        package.features.get("default").is_some_and(|features| !features.is_empty())
+    } else {
+        !package.features.is_empty()
+    }
 }
 
 /// The documentation of every public item, with all features: no broken link, no bare address.
