@@ -12,7 +12,7 @@ use crate::specification::Web;
 const SCALED: Duration = Duration::from_secs(10);
 
 pub fn no_request_fails() {
-    let mut platform = place::start();
+    let mut platform = place::setup().alone().start();
     let images = sample::pushed(&platform, place::first(), &["1", "2", "3"]);
     let web = |version: usize, count| Web::new(&images[version - 1], count).in_batches();
     platform.deploy_ok("shop", &web(1, 3).yaml());

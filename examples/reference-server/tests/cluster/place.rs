@@ -30,7 +30,12 @@ pub fn first() -> &'static TestCluster {
 
 /// A server whose environment is on the first cluster.
 pub fn start() -> Platform {
-    Setup::new(Who::Root).on(std::slice::from_ref(first())).start()
+    setup().start()
+}
+
+/// What it is made of.
+pub fn setup() -> Setup {
+    Setup::new(Who::Root).on(std::slice::from_ref(first()))
 }
 
 /// Whether the network in front of the clusters was made for tests, so that load may go through it.

@@ -18,6 +18,7 @@ use crate::outcome::Outcome;
 use crate::place;
 use crate::platform::eventually;
 use crate::sample;
+use crate::turn::Turn;
 
 const PAAS: &str = env!("CARGO_BIN_EXE_paas");
 
@@ -87,18 +88,26 @@ pub struct Installation {
     folder: TempDir,
     name: String,
     token: OnceLock<String>,
+    _turn: Turn,
 }
 
 impl Installation {
     /// Applies the overlay.
     pub fn new(overlay: Overlay) -> Self {
+        let turn = Turn::shared();
         let cluster = place::first();
         let folder = tempfile::Builder::new().prefix("paas-").tempdir().unwrap();
         let random = folder.path().file_name().unwrap().to_string_lossy().to_lowercase();
         let random: String = random.chars().filter(char::is_ascii_alphanumeric).collect();
         let kubectl = PathBuf::from(cluster.kubectl().unwrap().get_program());
-        let made =
-            Self { cluster, kubectl, folder, name: format!("inside-{random}"), token: OnceLock::new() };
+        let made = Self {
+            cluster,
+            kubectl,
+            folder,
+            name: format!("inside-{random}"),
+            token: OnceLock::new(),
+            _turn: turn,
+        };
         made.prepare(&overlay);
         made.kubectl(&["apply", "-k", made.overlay().to_str().unwrap()]);
         made
