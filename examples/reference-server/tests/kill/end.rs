@@ -86,6 +86,12 @@ impl End {
         }
     }
 
+    /// Whether everything is where it goes to: what drains on a real cluster is silent for seconds before it is gone.
+    pub fn is_at_rest(&self) -> bool {
+        let drains = self.instances.iter().any(|it| it.contains("\"draining\""));
+        !drains && !self.tracks.iter().any(|it| it.contains(" draining "))
+    }
+
     /// The lines of a description that differ, of this one and another.
     pub fn difference(&self, other: &Self) -> String {
         let (this, other) = (format!("{self:#?}"), format!("{other:#?}"));

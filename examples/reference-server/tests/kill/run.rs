@@ -221,7 +221,7 @@ pub async fn carry_on(
                 // It stays so: nothing was under way when it was seen.
                 Some(expected) => end == *expected && world.noted() == noted,
                 // Nobody knows the first end in advance: it is there when nothing has changed for a while.
-                None => quiet.elapsed() > QUIET,
+                None => quiet.elapsed() > QUIET && end.is_at_rest(),
             };
             if is_end {
                 return Ok(end);
