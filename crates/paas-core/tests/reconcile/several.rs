@@ -1,6 +1,7 @@
 //! Several clusters in one environment, of which some cannot be reached for a while.
 
 mod ends;
+mod order;
 mod scheduled;
 
 use std::sync::Arc;
