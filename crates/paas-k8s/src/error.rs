@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use kube::core::Status;
 use paas_core::{Error, ErrorKind};
 
+use crate::rbac::{self, Denied};
+
 /// The error of a call to the API server.
 pub(crate) fn failed(operation: impl Into<Cow<'static, str>>, error: kube::Error) -> Error {
     let kind = match &error {
@@ -17,10 +19,7 @@ pub(crate) fn failed(operation: impl Into<Cow<'static, str>>, error: kube::Error
         kube::Error::Auth(_) => ErrorKind::Denied,
         _ => ErrorKind::Internal,
     };
-    let remedy = match kind {
-        ErrorKind::Denied => Some("Give the platform's account the permission that the message names."),
-        _ => None,
-    };
+    let remedy = (kind == ErrorKind::Denied).then(|| remedy(&error));
     let error = match error {
         // The API server's own words; kube adds the whole answer to them.
         kube::Error::Api(status) if !status.message.is_empty() => {
@@ -31,6 +30,18 @@ pub(crate) fn failed(operation: impl Into<Cow<'static, str>>, error: kube::Error
     match remedy {
         Some(remedy) => error.with_remedy(remedy),
         None => error,
+    }
+}
+
+/// What helps against a refusal.
+fn remedy(error: &kube::Error) -> String {
+    let message = match error {
+        kube::Error::Api(status) => status.message.as_str(),
+        _ => "",
+    };
+    match Denied::told(message).and_then(|denied| denied.role()) {
+        Some(role) => rbac::remedy(role),
+        None => "Give the platform's account the permission that the message names.".to_owned(),
     }
 }
 

@@ -28,10 +28,12 @@ mod mirror;
 mod nodes;
 mod options;
 mod probe;
+mod rbac;
 mod router;
 mod runtime;
 mod scheme;
 mod space;
+mod trouble;
 mod watch;
 
 pub mod client;

@@ -11,6 +11,7 @@ use paas_core::{Error, ErrorKind, Result};
 
 use crate::error::failed;
 use crate::gateway_api;
+use crate::rbac::{self, Denied};
 
 const OPERATION: &str = "reach a cluster";
 /// How many questions are asked at once.
@@ -46,6 +47,9 @@ const NEEDS: &[Need] = &[
     ("batch", "cronjobs", APPLY, MANIFESTS),
     ("", "serviceaccounts", APPLY, MANIFESTS),
     ("", "secrets", &["list", "patch", "delete"], MANIFESTS),
+    ("", "persistentvolumeclaims", &["patch"], MANIFESTS),
+    ("", "configmaps", &["delete"], MANIFESTS),
+    ("policy", "poddisruptionbudgets", &["list"], MANIFESTS),
     ("autoscaling", "horizontalpodautoscalers", APPLY, MANIFESTS),
     ("networking.k8s.io", "ingresses", APPLY, MANIFESTS),
 ];
@@ -55,6 +59,7 @@ const ROUTES: &[Need] = &[
     (GATEWAY, "httproutes", ALL, None),
     (GATEWAY, "tcproutes", ALL, Some("access points by TCP")),
     (GATEWAY, "gateways", &["get"], Some("access points by TCP")),
+    (GATEWAY, "grpcroutes", APPLY, MANIFESTS),
 ];
 const GATEWAY: &str = gateway_api::GROUP;
 
@@ -64,6 +69,9 @@ const VIEWERS: &[Need] =
 const RBAC: &str = "rbac.authorization.k8s.io";
 /// The role that viewers get; `bind` is asked for with its name.
 const VIEW: &str = "view";
+
+/// The resources that are in no namespace.
+const OF_THE_CLUSTER: &[&str] = &["namespaces", "clusterroles"];
 
 /// A permission that the account has or lacks.
 #[derive(Debug, Clone, Copy)]
@@ -76,9 +84,27 @@ struct Question {
 }
 
 impl Question {
+    /// The verb, the resource, and where.
     fn permission(self) -> String {
         let Self { group, resource, verb, .. } = self;
-        if group.is_empty() { format!("{verb} {resource}") } else { format!("{verb} {resource}.{group}") }
+        let place =
+            if OF_THE_CLUSTER.contains(&resource) { "at the cluster scope" } else { "in all namespaces" };
+        let dot = if group.is_empty() { "" } else { "." };
+        format!("{verb} {resource}{dot}{group} {place}")
+    }
+
+    /// The role that grants it.
+    fn role(self) -> Option<&'static rbac::Role> {
+        Denied { group: self.group, resource: self.resource, verb: self.verb }.role()
+    }
+
+    /// What goes without it, and what grants it.
+    fn limitation(self, feature: &str) -> String {
+        let denied = format!("No {feature}: the account may not {}.", self.permission());
+        match self.role() {
+            Some(role) => format!("{denied} It is granted by {role}."),
+            None => denied,
+        }
     }
 
     async fn ask(self, client: Client) -> Result<(Self, bool)> {
@@ -128,22 +154,19 @@ pub(crate) async fn probe(client: &Client, uses: Uses) -> Result<ClusterReport> 
     let version = client.apiserver_version().await.map_err(|error| failed(OPERATION, error))?;
     let asked = questions(uses).into_iter().map(|question| question.ask(client.clone()));
     let answers: Vec<(Question, bool)> = stream::iter(asked).buffered(CONCURRENT).try_collect().await?;
-    let (mut missing, mut limitations) = (Vec::new(), Vec::new());
-    for (question, _) in answers.into_iter().filter(|(_, allowed)| !allowed) {
-        match question.feature {
-            None => missing.push(question.permission()),
-            Some(feature) => {
-                limitations.push(format!("No {feature}: the account may not {}.", question.permission()));
-            }
-        }
+    let denied = answers.into_iter().filter(|(_, allowed)| !allowed).map(|(question, _)| question);
+    let (missing, lacking): (Vec<Question>, Vec<Question>) =
+        denied.partition(|question| question.feature.is_none());
+    if let Some(first) = missing.first() {
+        let permissions: Vec<String> = missing.iter().map(|question| question.permission()).collect();
+        let error =
+            Error::new(ErrorKind::Denied, "use a cluster").with_context("missing", permissions.join(", "));
+        return Err(match first.role() {
+            Some(role) => error.with_remedy(rbac::remedy(role)),
+            None => error,
+        });
     }
-    if !missing.is_empty() {
-        return Err(Error::new(ErrorKind::Denied, "use a cluster")
-            .with_context("missing", missing.join(", "))
-            .with_remedy(
-                "Bind the cluster role of `rbac.yaml`, which is part of `paas-k8s`, to the account.",
-            ));
-    }
+    let limitations = lacking.into_iter().filter_map(|it| Some(it.limitation(it.feature?))).collect();
     Ok(ClusterReport { version: Some(version.git_version), limitations })
 }
 
@@ -178,7 +201,6 @@ mod tests {
         let asked = questions(Uses { routes: true, viewers: true }).into_iter();
         let asked: BTreeSet<_> =
             asked.map(|it| (it.group.to_owned(), it.resource.to_owned(), it.verb.to_owned())).collect();
-        assert_eq!(role.difference(&asked).collect::<Vec<_>>(), Vec::<&(String, String, String)>::new());
-        assert_eq!(asked.difference(&both).collect::<Vec<_>>(), Vec::<&(String, String, String)>::new());
+        assert_eq!(asked, both);
     }
 }

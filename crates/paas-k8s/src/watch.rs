@@ -2,7 +2,7 @@
 //!
 //! One list and watch per kind follows everything that this installation made, and keeps its [mirror](crate::mirror). A
 //! watch that breaks is opened again where it was; one that is too old (410) lists again, and what differs from before is
-//! told, what vanished in between included.
+//! told, what vanished in between included. Why a kind cannot be followed, such as a permission that is missing, is told once.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -20,9 +20,11 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use crate::cluster::Shared;
+use crate::error::failed;
 use crate::gateway_api::{HTTPRoute, TCPRoute};
 use crate::mirror::{Mirrored, followed, slim};
 use crate::scheme::{keys, roles};
+use crate::trouble::Trouble;
 
 /// How many events a slow reader may be behind before it is told to list again.
 const EVENTS: usize = 4096;
@@ -127,13 +129,14 @@ pub(crate) fn follow(shared: &Arc<Shared>) -> Vec<JoinHandle<()>> {
 
 fn spawn<K: Mirrored>(shared: &Arc<Shared>) -> JoinHandle<()> {
     let api: Api<K> = shared.everywhere();
-    let follower = Follower { shared: Arc::downgrade(shared), api };
+    let follower = Follower { shared: Arc::downgrade(shared), api, trouble: Trouble::default() };
     tokio::spawn(follower.follow())
 }
 
 struct Follower<K> {
     shared: Weak<Shared>,
     api: Api<K>,
+    trouble: Trouble,
 }
 
 /// How a watch ended.
@@ -145,7 +148,7 @@ enum End {
 }
 
 impl<K: Mirrored> Follower<K> {
-    async fn follow(self) {
+    async fn follow(mut self) {
         let mut pause = FIRST_PAUSE;
         while let Some(shared) = self.shared.upgrade() {
             let listed = K::of(&shared.mirrors).list(&self.api, shared.installation()).await;
@@ -161,7 +164,7 @@ impl<K: Mirrored> Follower<K> {
                 }
                 Err(error) => {
                     drop(shared);
-                    tracing::warn!(%error, "cannot list what is to be followed");
+                    self.cannot(error);
                     rest(&mut pause).await;
                 }
             }
@@ -169,7 +172,7 @@ impl<K: Mirrored> Follower<K> {
     }
 
     /// Watches until the watch ends. As long as it lasts, the mirror may be believed.
-    async fn watch(&self, version: &mut String, pause: &mut Duration) -> End {
+    async fn watch(&mut self, version: &mut String, pause: &mut Duration) -> End {
         let Some(shared) = self.shared.upgrade() else { return End::Over };
         let selector = followed::<K>(shared.installation());
         drop(shared);
@@ -178,11 +181,14 @@ impl<K: Mirrored> Follower<K> {
             Ok(events) => events,
             Err(kube::Error::Api(status)) if status.code == 410 => return End::Over,
             Err(error) => {
-                tracing::warn!(%error, "cannot watch");
+                self.cannot(error);
                 rest(pause).await;
                 return End::Cut;
             }
         };
+        if self.trouble.is_over() {
+            tracing::info!(kind = %K::plural(&()), "changes are followed again");
+        }
         self.connected(true);
         let end = self.take_in(std::pin::pin!(events), version, pause).await;
         self.connected(false);
@@ -232,6 +238,15 @@ impl<K: Mirrored> Follower<K> {
             }
         }
         Ok(End::Cut)
+    }
+
+    /// The API server does not let this kind be followed, or does not answer. It is tried again, and works without meanwhile.
+    fn cannot(&mut self, error: kube::Error) {
+        let kind = K::plural(&());
+        let error = failed(format!("follow {kind}"), error);
+        if let Some(why) = self.trouble.news(&error) {
+            tracing::warn!(%kind, error = why, "changes are not followed; the API server is asked instead");
+        }
     }
 
     fn connected(&self, is_connected: bool) {

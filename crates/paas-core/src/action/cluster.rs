@@ -69,8 +69,21 @@ pub enum ClusterState {
     Open,
     /// It is open, and did not answer.
     Unreachable,
-    /// It was not opened: the configuration or the credentials do not do.
+    /// It answered, and does not let the platform do what it needs; the reason names what.
+    Denied,
+    /// It does not work: the configuration or the credentials do not do.
     Failed,
+}
+
+impl ClusterState {
+    /// Of an open cluster that was asked how it is, and for which this came back.
+    fn after(error: &Error) -> Self {
+        match error.kind() {
+            ErrorKind::Unavailable | ErrorKind::Timeout => Self::Unreachable,
+            ErrorKind::Denied | ErrorKind::Unauthenticated => Self::Denied,
+            _ => Self::Failed,
+        }
+    }
 }
 
 /// A cluster as its administrators see it.
@@ -391,7 +404,7 @@ impl Action for GetCluster {
         match asked {
             Ok(report) => view.report = report,
             Err(error) if view.state == ClusterState::Open => {
-                (view.state, view.reason) = (ClusterState::Unreachable, Some(error.report()));
+                (view.state, view.reason) = (ClusterState::after(&error), Some(error.report()));
             }
             Err(_) => {}
         }

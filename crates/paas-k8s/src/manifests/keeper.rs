@@ -1,6 +1,6 @@
 //! Keeps the objects of sets that are in force as they were applied: what somebody else changed or deleted is restored.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use crate::cluster::Shared;
 use crate::error::failed;
 use crate::mirror::Source;
 use crate::scheme::{keys, roles};
+use crate::trouble::Trouble;
 
 /// How often everything is looked at, for the kinds that are not watched.
 const RESYNC: Duration = Duration::from_mins(5);
@@ -33,6 +34,7 @@ pub(crate) fn keep(shared: &Arc<Shared>) -> JoinHandle<()> {
 
 async fn run(shared: Weak<Shared>, mut touched: Receiver<TrackKey>) {
     let mut resync = Instant::now() + RESYNC;
+    let (mut listing, mut failed) = (Trouble::default(), BTreeMap::<TrackKey, Trouble>::new());
     loop {
         let mut due = BTreeSet::new();
         match timeout_at(resync, touched.recv()).await {
@@ -54,13 +56,25 @@ async fn run(shared: Weak<Shared>, mut touched: Receiver<TrackKey>) {
         if resync <= Instant::now() {
             resync = Instant::now() + RESYNC;
             match shared.tracks_of_manifests().await {
-                Ok(tracks) => due.extend(tracks),
-                Err(error) => tracing::warn!(error = %error.report(), "cannot list sets of manifests"),
+                Ok(tracks) => {
+                    listing.is_over();
+                    failed.retain(|track, _| tracks.contains(track));
+                    due.extend(tracks);
+                }
+                Err(error) => {
+                    if let Some(why) = listing.news(&error) {
+                        tracing::warn!(error = why, "cannot list sets of manifests");
+                    }
+                }
             }
         }
         for track in due {
-            if let Err(error) = shared.restore_manifests(&track).await {
-                tracing::warn!(%track, error = %error.report(), "cannot restore manifests");
+            let Err(error) = shared.restore_manifests(&track).await else {
+                failed.remove(&track);
+                continue;
+            };
+            if let Some(why) = failed.entry(track.clone()).or_default().news(&error) {
+                tracing::warn!(%track, error = why, "cannot restore manifests");
             }
         }
     }

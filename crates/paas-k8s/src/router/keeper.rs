@@ -1,6 +1,6 @@
 //! Keeps the routes of the Gateway API as they follow from what is declared, whatever happens to pods and routes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::cluster::Shared;
+use crate::trouble::Trouble;
 
 /// Changes within this time are looked at together.
 const TOGETHER: Duration = Duration::from_millis(5);
@@ -24,9 +25,9 @@ pub(crate) fn keep(shared: &Arc<Shared>) -> JoinHandle<()> {
 }
 
 async fn run(shared: Weak<Shared>, mut stale: tokio::sync::broadcast::Receiver<AppEnv>) {
-    let mut failed: BTreeSet<AppEnv> = BTreeSet::new();
+    let mut failed: BTreeMap<AppEnv, Trouble> = BTreeMap::new();
     loop {
-        let mut due = std::mem::take(&mut failed);
+        let mut due: BTreeSet<AppEnv> = failed.keys().cloned().collect();
         let mut missed = false;
         let first = if due.is_empty() {
             stale.recv().await
@@ -55,9 +56,12 @@ async fn run(shared: Weak<Shared>, mut stale: tokio::sync::broadcast::Receiver<A
             due.extend(Shared::lock(&shared.shared_traffic).iter().map(|track| track.component.at.clone()));
         }
         for at in due {
-            if let Err(error) = shared.write_routes(&at).await {
-                tracing::warn!(application = %at, error = %error.report(), "cannot write routes");
-                failed.insert(at);
+            let Err(error) = shared.write_routes(&at).await else {
+                failed.remove(&at);
+                continue;
+            };
+            if let Some(why) = failed.entry(at.clone()).or_default().news(&error) {
+                tracing::warn!(application = %at, error = why, "cannot write routes");
             }
         }
     }

@@ -53,11 +53,21 @@ fn single(rules: &[PolicyRule]) -> Vec<(Permission, PolicyRule)> {
     found
 }
 
+/// Both roles without a verb on a resource.
+pub(crate) fn lacking(verb: &str, resource: &str) -> Vec<PolicyRule> {
+    let all = single(&[rules(ROLE), rules(MANIFESTS)].concat());
+    let count = all.len();
+    let is_it = |it: &Permission| it.verb == verb && it.resource == resource;
+    let others: Vec<_> = all.into_iter().filter(|(it, _)| !is_it(it)).map(|(_, rule)| rule).collect();
+    assert!(others.len() < count, "the roles have no {verb} {resource}");
+    others
+}
+
 fn permissions(rules: &[PolicyRule]) -> BTreeSet<Permission> {
     single(rules).into_iter().map(|(permission, _)| permission).collect()
 }
 
-async fn fixture(rules: Vec<PolicyRule>) -> Fixture {
+pub(crate) async fn fixture(rules: Vec<PolicyRule>) -> Fixture {
     let space = SpaceOptions::default()
         .with_instances(50)
         .with_totals(Cpu::from_milli(20_000), Bytes::from_mebi(10_000))

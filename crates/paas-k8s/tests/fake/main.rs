@@ -6,6 +6,7 @@ mod behaviour;
 mod conformance;
 #[path = "../support/contract.rs"]
 mod contract;
+mod denied;
 mod faults;
 mod fixture;
 mod least_privilege;

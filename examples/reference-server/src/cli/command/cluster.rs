@@ -132,6 +132,7 @@ fn table(output: Output, clusters: &[Cluster]) -> String {
         let state = match cluster.state {
             ClusterState::Open => Text::toned("open", Tone::Good),
             ClusterState::Unreachable => Text::toned("unreachable", Tone::Bad),
+            ClusterState::Denied => Text::toned("denied", Tone::Bad),
             _ => Text::toned("failed", Tone::Bad),
         };
         let version = cluster.report.as_ref().and_then(|report| report.version.clone());
