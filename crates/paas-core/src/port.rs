@@ -47,8 +47,8 @@ pub use metrics::{Metrics, Usage};
 pub use nodes::{DrainReport, Node, Nodes};
 pub use registry::{ImageQuery, Registry, ResolvedImage};
 pub use router::{
-    Backend, RouteBinding, Router, RouterCapabilities, RouterEvent, ServiceObservation, ServiceState,
-    ServiceTraffic,
+    Backend, HostPath, RouteBinding, Router, RouterCapabilities, RouterEvent, ServiceObservation,
+    ServiceState, ServiceTraffic,
 };
 pub use runtime::{
     ExitStatus, ImagePull, InstanceFailure, InstanceId, InstanceObservation, InstancePhase, Ordinals,

@@ -8,6 +8,7 @@
 
 mod apply;
 mod compare;
+mod hosts;
 mod keeper;
 mod kinds;
 mod observe;
@@ -15,6 +16,7 @@ mod render;
 mod rules;
 mod sets;
 
+pub(crate) use hosts::hosts;
 pub(crate) use keeper::keep;
 pub(crate) use kinds::KINDS;
 pub(crate) use rules::refusals;

@@ -251,6 +251,20 @@ impl Shared {
         Ok(found.items.into_iter().map(Arc::new).collect())
     }
 
+    /// The objects of a kind in every namespace with these labels, which are of this installation.
+    pub(crate) async fn list_everywhere<K: Mirrored>(
+        &self,
+        source: Source,
+        labels: &Labels,
+    ) -> kube::Result<Vec<Arc<K>>> {
+        let mirror = K::of(&self.mirrors);
+        if source == Source::Mirror && mirror.is_current(self).await? {
+            return Ok(mirror.view().everywhere(labels));
+        }
+        let found = self.everywhere::<K>().list(&ListParams::default().labels(&selector(labels))).await?;
+        Ok(found.items.into_iter().map(Arc::new).collect())
+    }
+
     /// An object by its name. Somebody else's is not in the mirror, so that it is missing there.
     pub(crate) async fn get<K: Mirrored>(
         &self,

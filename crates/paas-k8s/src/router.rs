@@ -19,7 +19,7 @@ mod turns;
 
 use async_trait::async_trait;
 use paas_core::port::{
-    BoxStream, Epoch, RouteBinding, Router, RouterCapabilities, RouterEvent, ServiceObservation,
+    BoxStream, Epoch, HostPath, RouteBinding, Router, RouterCapabilities, RouterEvent, ServiceObservation,
     ServiceTraffic,
 };
 use paas_core::{AppEnv, Result, TrackKey};
@@ -63,6 +63,10 @@ impl Router for KubernetesCluster {
 
     async fn observe_routes(&self, at: &AppEnv) -> Result<Vec<RouteBinding>> {
         self.shared.observe_bindings(at).await
+    }
+
+    async fn holders(&self, at: &AppEnv, wanted: &[HostPath]) -> Result<Vec<Option<AppEnv>>> {
+        self.shared.holders(at, wanted).await
     }
 
     fn address(&self, route: &RouteBinding) -> String {

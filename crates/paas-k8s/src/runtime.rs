@@ -16,7 +16,7 @@ mod sets;
 use async_trait::async_trait;
 use paas_core::model::{ComponentKind, Template};
 use paas_core::port::{
-    BoxStream, Epoch, InstanceId, Ordinals, RunObservation, RunSpec, Runtime, RuntimeCapabilities,
+    BoxStream, Epoch, HostPath, InstanceId, Ordinals, RunObservation, RunSpec, Runtime, RuntimeCapabilities,
     RuntimeEvent, SetKey, SetSpec, TrackObservation,
 };
 use paas_core::{ErrorKind, Fault, Result, TrackKey};
@@ -54,6 +54,10 @@ impl Runtime for KubernetesCluster {
             return crate::manifests::refusals(options, template);
         }
         crate::build::faults(options, template, template.kind.runs_to_completion())
+    }
+
+    fn hosts(&self, template: &Template) -> Vec<(String, HostPath)> {
+        crate::manifests::hosts(template)
     }
 
     async fn ensure(&self, epoch: Epoch, spec: &SetSpec) -> Result<()> {

@@ -5,6 +5,7 @@
 //! else has been touched by then.
 
 mod admission;
+pub(super) mod hosts;
 pub(crate) mod images;
 pub(crate) mod render;
 pub(crate) mod rollout;

@@ -8,12 +8,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::deploy::hosts;
 use super::{Action, Effect, Work};
 use crate::engine::{EventKind, RoutesRecord, Stored};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::model::{AppSpec, RouteSpec, Validate};
 use crate::name::{AppEnv, RouteName};
-use crate::port::{DocumentKey, Permission, Revision, Scope};
+use crate::port::{ClusterPorts, DocumentKey, Permission, Revision, Scope};
 use crate::tenancy::permissions;
 
 /// The access points in force.
@@ -27,7 +28,7 @@ pub struct RoutesView {
     pub revision: Revision,
 }
 
-async fn load(work: &mut Work<'_>, at: &AppEnv) -> Result<Stored<RoutesRecord>> {
+pub(super) async fn load(work: &mut Work<'_>, at: &AppEnv) -> Result<Stored<RoutesRecord>> {
     let stored = work.get::<RoutesRecord>(&RoutesRecord::key_of(at)).await?;
     Ok(stored.unwrap_or_else(|| Stored::new(RoutesRecord { at: at.clone(), version: 0, routes: Vec::new() })))
 }
@@ -47,6 +48,7 @@ async fn change(
 ) -> Result<RoutesView> {
     let place = work.live_place(at).await?;
     let mut routes = load(work, at).await?;
+    let before = routes.value.routes.clone();
     let message = edit(&mut routes.value.routes)?;
     let Some(spec) = &place.value.spec else {
         return Err(Error::new(
@@ -61,6 +63,10 @@ async fn change(
     if !faults.is_empty() {
         return Err(Error::invalid("change the access points", faults).with_context("application", at));
     }
+    let env = work.env(&at.env_ref()).await?.value;
+    let changed = &routes.value.routes;
+    let brought = |ports: &ClusterPorts| hosts::of_routes(ports, at, &before, changed, changed);
+    hosts::check(work, at, &env.targets, brought).await?;
     routes.value.version += 1;
     work.changes().update(&routes)?;
     work.event(EventKind::Routed, Scope::AppEnv(at.clone()), message);

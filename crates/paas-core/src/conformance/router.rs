@@ -14,8 +14,8 @@ use crate::error::ErrorKind;
 use crate::model::{Port, Protocol, RevisionId};
 use crate::name::{AppEnv, ClusterName, TrackKey};
 use crate::port::{
-    Backend, Epoch, RouteBinding, Router, RouterCapabilities, RouterEvent, ServiceObservation, ServiceState,
-    ServiceTraffic, Traffic,
+    Backend, Epoch, HostPath, RouteBinding, Router, RouterCapabilities, RouterEvent, ServiceObservation,
+    ServiceState, ServiceTraffic, Traffic,
 };
 
 pub use counted::{
@@ -413,6 +413,13 @@ pub async fn a_taken_place_is_a_conflict_and_nothing_changes(fixture: &dyn Route
     let owner = case.at.to_string();
     assert!(error.report().contains(&owner), "it names who has it: {}", error.report());
     assert_eq!(ok(second.router.observe_routes(&second.at).await), kept, "nothing changes");
+    let asked = [HostPath::new(case.host(), "/"), HostPath::new("kept.taker.org", "/")];
+    let holders = ok(second.router.holders(&second.at, &asked).await);
+    assert_eq!(
+        holders,
+        [Some(case.at.clone()), None],
+        "who has it is told, and nobody has what is one's own"
+    );
     assert_eq!(fixture.request(&case.host(), "/").await, Answer::Served(revision("r1")));
     second.clean().await;
     case.clean().await;

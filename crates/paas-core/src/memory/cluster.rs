@@ -31,6 +31,7 @@ use crate::port::{
     RuntimeEvent, SecretSource, ServiceState, SetKey,
 };
 
+pub(super) use objects::hosts;
 pub(super) use runs::{Run, RunOutput, environment};
 pub(super) use sets::Set;
 pub(super) use traffic::Service;

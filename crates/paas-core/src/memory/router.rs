@@ -8,7 +8,7 @@ use super::cluster::Inner;
 use crate::error::Result;
 use crate::name::{AppEnv, TrackKey};
 use crate::port::{
-    BoxStream, Epoch, RouteBinding, Router, RouterCapabilities, RouterEvent, ServiceObservation,
+    BoxStream, Epoch, HostPath, RouteBinding, Router, RouterCapabilities, RouterEvent, ServiceObservation,
     ServiceTraffic, Traffic, TrafficCount,
 };
 
@@ -47,6 +47,10 @@ impl Router for SimulatedRouter {
 
     async fn observe_routes(&self, at: &AppEnv) -> Result<Vec<RouteBinding>> {
         Ok(self.0.with(|state| state.observe_routes(at)))
+    }
+
+    async fn holders(&self, at: &AppEnv, wanted: &[HostPath]) -> Result<Vec<Option<AppEnv>>> {
+        Ok(self.0.with(|state| wanted.iter().map(|host| state.holder(at, host).cloned()).collect()))
     }
 
     fn address(&self, route: &RouteBinding) -> String {

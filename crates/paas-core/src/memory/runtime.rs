@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::model::{ResolvedValue, Template};
 use crate::name::TrackKey;
 use crate::port::{
-    BoxStream, Epoch, InstanceId, Ordinals, RunObservation, RunSpec, Runtime, RuntimeCapabilities,
+    BoxStream, Epoch, HostPath, InstanceId, Ordinals, RunObservation, RunSpec, Runtime, RuntimeCapabilities,
     RuntimeEvent, SetKey, SetSpec, TrackObservation,
 };
 
@@ -32,6 +32,10 @@ impl Runtime for SimulatedRuntime {
             manifests: true,
             ordered_sets: true,
         }
+    }
+
+    fn hosts(&self, template: &Template) -> Vec<(String, HostPath)> {
+        super::cluster::hosts(&template.manifests)
     }
 
     async fn ensure(&self, epoch: Epoch, spec: &SetSpec) -> Result<()> {

@@ -67,6 +67,27 @@ pub struct RouteBinding {
     pub port: Port,
 }
 
+/// A host, and the path prefix below it, by which requests come: what one application of a cluster has for itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct HostPath {
+    host: String,
+    path: String,
+}
+
+impl HostPath {
+    /// A host and a path prefix; a `/` at the end of the prefix makes no difference.
+    pub fn new(host: impl Into<String>, path: &str) -> Self {
+        let path = path.trim_end_matches('/');
+        Self { host: host.into(), path: if path.is_empty() { "/" } else { path }.to_owned() }
+    }
+}
+
+impl fmt::Display for HostPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.host, self.path)
+    }
+}
+
 /// A service as the router has confirmed it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ServiceObservation {
@@ -116,6 +137,8 @@ pub enum RouterEvent {
 /// - [`Router::apply_routes`] replaces all access points of an application in an environment at once; equal ones change nothing.
 ///   A host and path, or a TCP port, that another application has is
 ///   [`ErrorKind::Conflict`](crate::ErrorKind::Conflict), naming it, and nothing changes.
+/// - [`Router::holders`] tells which other application of the installation has a host and path, by an access point or by an
+///   object that it brought itself ([`Runtime::hosts`](super::Runtime::hosts)).
 /// - [`Router::observe_routes`] tells the access points in force with the addresses that reach them.
 #[async_trait]
 pub trait Router: fmt::Debug + Send + Sync + 'static {
@@ -136,6 +159,9 @@ pub trait Router: fmt::Debug + Send + Sync + 'static {
 
     /// The access points in force.
     async fn observe_routes(&self, at: &AppEnv) -> Result<Vec<RouteBinding>>;
+
+    /// Which application other than `at` has each of these, in their order.
+    async fn holders(&self, at: &AppEnv, wanted: &[HostPath]) -> Result<Vec<Option<AppEnv>>>;
 
     /// The address that reaches an access point, as a URL or `host:port`.
     fn address(&self, route: &RouteBinding) -> String;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BoxStream, Epoch};
+use super::{BoxStream, Epoch, HostPath};
 use crate::error::{Fault, Result};
 use crate::model::{ResolvedValue, RevisionId, Template};
 use crate::name::TrackKey;
@@ -382,6 +382,8 @@ pub enum RuntimeEvent {
 ///   track is in force at a time: the last one that was made or raised. A count of zero takes a set out of force and
 ///   leaves its objects, for the next set to take over those of the same names; [`Runtime::remove`] removes those that no
 ///   other set has taken over. Its instances are as many as its count; they are ready when every object is.
+/// - A host and path that another application has ([`Router::holders`](super::Router::holders)) is
+///   [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) for a set of manifests that brings it ([`Runtime::hosts`]).
 /// - [`Runtime::refusals`] says without a call what a set of this template would be refused for.
 /// - The tracks that have any set are listed by [`Runtime::tracks`], so that what nobody declares can be found.
 #[async_trait]
@@ -391,6 +393,13 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
 
     /// What a set of this template would be refused for, each with its path in the template; nothing is made or asked.
     fn refusals(&self, template: &Template) -> Vec<Fault> {
+        let _ = template;
+        Vec::new()
+    }
+
+    /// The hosts by which the objects of a template lead requests to it, each with the path of the field that names it; nothing is
+    /// asked. Only manifests have such objects.
+    fn hosts(&self, template: &Template) -> Vec<(String, HostPath)> {
         let _ = template;
         Vec::new()
     }

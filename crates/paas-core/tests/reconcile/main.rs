@@ -11,6 +11,7 @@ mod faults;
 mod fencing;
 mod figures;
 mod harness;
+mod hosts;
 mod idle;
 mod journeys;
 mod kill;

@@ -243,7 +243,9 @@ async fn a_cluster_that_hangs_does_not_slow_the_applications_of_another() {
         let app = format!("app{index}");
         session.create_app(org, NewApp::new(app.parse().unwrap())).await.unwrap();
         let place: paas_core::AppEnv = format!("shop/prod/{app}").parse().unwrap();
-        session.deploy(&place, Deploy::spec(spec("1"))).await.unwrap();
+        let mut spec = spec("1");
+        spec.routes[0].host = Some(format!("{app}.example.org"));
+        session.deploy(&place, Deploy::spec(spec)).await.unwrap();
         apps.push(place);
     }
     for app in &apps {

@@ -45,6 +45,7 @@ impl Shared {
                 }
                 continue;
             }
+            self.check_hosts(OPERATION, &spec.key, &spec.template).await?;
             // Out of force until every object is applied, so that whoever looks asks again for what is missing.
             match api.create(&self.posting(), &self.record(&namespace, epoch, spec)).await {
                 Ok(_) => return Box::pin(self.scale_manifests(epoch, &spec.key, spec.count)).await,
@@ -159,6 +160,18 @@ impl Shared {
             Err(missing) if is_missing(&missing) => Ok(Vec::new()),
             Err(refused) => Err(failed(operation, refused).with_context("track", track)),
         }
+    }
+
+    /// The sets of manifests of every application.
+    pub(super) async fn all_sets_of_manifests(
+        &self,
+        source: Source,
+        operation: &'static str,
+    ) -> Result<Vec<Arc<ConfigMap>>> {
+        let found = self.list_everywhere::<ConfigMap>(source, &self.labels_of(roles::MANIFESTS)).await;
+        let mut found = found.map_err(|error| failed(operation, error))?;
+        found.retain(|it| it.metadata.deletion_timestamp.is_none());
+        Ok(found)
     }
 
     /// What other sets of the track have in force, whatever their labels say at the moment.

@@ -187,12 +187,17 @@ impl<K: Mirrored> View<K> {
     pub(super) fn of(&self, namespace: &str, labels: &Labels) -> Vec<Arc<K>> {
         let first = (namespace.to_owned(), String::new());
         let inside = self.objects.range(first..).take_while(|((of, _), _)| of == namespace);
-        let fits = |object: &Arc<K>| {
-            let have = object.labels();
-            labels.iter().all(|(key, value)| have.get(key) == Some(value))
-        };
-        inside.map(|(_, object)| object).filter(|object| fits(object)).cloned().collect()
+        inside.map(|(_, object)| object).filter(|object| fits(&***object, labels)).cloned().collect()
     }
+
+    pub(super) fn everywhere(&self, labels: &Labels) -> Vec<Arc<K>> {
+        self.objects.values().filter(|object| fits(&***object, labels)).cloned().collect()
+    }
+}
+
+fn fits<K: Resource>(object: &K, labels: &Labels) -> bool {
+    let have = object.labels();
+    labels.iter().all(|(key, value)| have.get(key) == Some(value))
 }
 
 fn place<K: Resource>(object: &K) -> (String, String) {

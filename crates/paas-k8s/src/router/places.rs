@@ -1,12 +1,12 @@
 //! The access points of an application: declared in a config map.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
-use kube::api::ListParams;
-use paas_core::port::{Epoch, RouteBinding};
+use paas_core::port::{Epoch, HostPath, RouteBinding};
 use paas_core::{AppEnv, Error, ErrorKind, Fault, Result};
 
 use crate::cluster::{Shared, meets};
@@ -118,27 +118,60 @@ impl Shared {
         if routes.is_empty() {
             return Ok(());
         }
-        let installation = self.installation();
-        let selector =
-            format!("{},{}={}", installation.selector(), installation.key(keys::ROLE), roles::ROUTES);
-        let all: Api<ConfigMap> = self.everywhere();
-        let all = all.list(&ListParams::default().labels(&selector)).await;
-        let all = all.map_err(|error| failed(OPERATION, error).with_context("application", at))?;
-        for other in &all.items {
-            let labels = other.metadata.labels.clone().unwrap_or_default();
-            let Some(owner) = installation.app_of(&labels).filter(|owner| owner != at) else { continue };
-            for taken in bindings_of(other) {
-                let place = self.place(&owner, &taken);
+        let taken = |place: String, owner: &AppEnv| {
+            Error::new(ErrorKind::Conflict, OPERATION)
+                .with_context("application", at)
+                .with_context("place", place)
+                .with_context("owner", owner)
+                .with_source("another application has this place")
+        };
+        for (owner, bindings) in self.bindings_of_others(Source::Server, at).await? {
+            for other in &bindings {
+                let place = self.place(&owner, other);
                 if places.contains(&place) {
-                    return Err(Error::new(ErrorKind::Conflict, OPERATION)
-                        .with_context("application", at)
-                        .with_context("place", place)
-                        .with_context("owner", owner)
-                        .with_source("another application has this place"));
+                    return Err(taken(place, &owner));
                 }
             }
         }
-        Ok(())
+        let hosts: BTreeSet<HostPath> = routes.iter().filter_map(|route| self.host_path(at, route)).collect();
+        let others = self.hosts_of_others(OPERATION, at).await?;
+        match others.iter().find(|(host, _)| hosts.contains(host)) {
+            Some((host, owner)) => Err(taken(host.to_string(), owner)),
+            None => Ok(()),
+        }
+    }
+
+    /// Which other application has each host and path, by an access point or in its manifests.
+    pub(crate) async fn holders(&self, at: &AppEnv, wanted: &[HostPath]) -> Result<Vec<Option<AppEnv>>> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut taken = self.hosts_of_others("find out who has a host", at).await?;
+        for (owner, bindings) in self.bindings_of_others(Source::Mirror, at).await? {
+            let hosts = bindings.iter().filter_map(|route| self.host_path(&owner, route));
+            taken.extend(hosts.map(|host| (host, owner.clone())));
+        }
+        Ok(wanted.iter().map(|host| taken.get(host).cloned()).collect())
+    }
+
+    /// The access points of every other application.
+    async fn bindings_of_others(
+        &self,
+        source: Source,
+        at: &AppEnv,
+    ) -> Result<Vec<(AppEnv, Vec<RouteBinding>)>> {
+        let all = self.list_everywhere::<ConfigMap>(source, &self.labels_of(roles::ROUTES)).await;
+        let all = all.map_err(|error| failed(OPERATION, error).with_context("application", at))?;
+        let of = |map: &Arc<ConfigMap>| {
+            let owner = self.installation().app_of(map.metadata.labels.as_ref()?)?;
+            (owner != *at).then(|| (owner, bindings_of(map)))
+        };
+        Ok(all.iter().filter_map(of).collect())
+    }
+
+    fn host_path(&self, at: &AppEnv, route: &RouteBinding) -> Option<HostPath> {
+        let host = route.host.clone().unwrap_or_else(|| self.default_host(at));
+        route.tcp_port.is_none().then(|| HostPath::new(host, &route.path))
     }
 
     /// What only one application can have: a host and path, or a port.

@@ -129,6 +129,15 @@ impl Shared {
         ])
     }
 
+    /// The labels of every application's objects in one role.
+    pub(crate) fn labels_of(&self, role: &str) -> Labels {
+        let installation = self.installation();
+        Labels::from([
+            (installation.key(keys::INSTALLATION), installation.id().to_owned()),
+            (installation.key(keys::ROLE), role.to_owned()),
+        ])
+    }
+
     fn whole_sets<'a>(
         &self,
         deployments: impl Iterator<Item = &'a ObjectMeta>,

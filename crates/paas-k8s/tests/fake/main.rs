@@ -9,6 +9,7 @@ mod contract;
 mod denied;
 mod faults;
 mod fixture;
+mod hosts;
 mod least_privilege;
 mod manifests;
 mod mirror;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use paas_core::port::{
-    BoxStream, Epoch, RouteBinding, Router, RouterCapabilities, RouterEvent, ServiceObservation,
+    BoxStream, Epoch, HostPath, RouteBinding, Router, RouterCapabilities, RouterEvent, ServiceObservation,
     ServiceTraffic,
 };
 use paas_core::{AppEnv, Error, ErrorKind, Result, TrackKey};
@@ -94,6 +94,16 @@ impl Router for LocalMachine {
     async fn observe_routes(&self, at: &AppEnv) -> Result<Vec<RouteBinding>> {
         let router = self.shared.gateway.router();
         Ok(router.routes.get(&at.to_string()).map(|entry| entry.routes.clone()).unwrap_or_default())
+    }
+
+    async fn holders(&self, at: &AppEnv, wanted: &[HostPath]) -> Result<Vec<Option<AppEnv>>> {
+        let router = self.shared.gateway.router();
+        let others = router.routes.values().filter(|entry| entry.at != *at);
+        let has = |route: &RouteBinding| Some(HostPath::new(route.host.as_ref()?, &route.path));
+        let taken: BTreeMap<HostPath, &AppEnv> = others
+            .flat_map(|entry| entry.routes.iter().filter_map(has).map(|host| (host, &entry.at)))
+            .collect();
+        Ok(wanted.iter().map(|host| taken.get(host).copied().cloned()).collect())
     }
 
     fn address(&self, route: &RouteBinding) -> String {

@@ -6,7 +6,7 @@ mod steer;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::render::Rendered;
-use super::{ReleaseStarted, StartedComponent};
+use super::{ReleaseStarted, StartedComponent, hosts};
 use crate::action::{Work, route, scale};
 use crate::engine::{
     AppEnvRecord, ConfigRecord, EventKind, RolloutView, RoutesRecord, ScaleRecord, Stored, TemplateRecord,
@@ -17,7 +17,7 @@ use crate::model::{
     ReleaseOrigin, ReleaseState, ReleasedComponent, RevisionId, StrategySpec, Template,
 };
 use crate::name::{AppEnv, ComponentKey, ComponentName};
-use crate::port::{Expect, Revision, Scope};
+use crate::port::{ClusterPorts, Expect, HostPath, Revision, Scope};
 use crate::release::{Rollout, RolloutId};
 
 pub(in crate::action) use steer::{Steer, steer};
@@ -67,6 +67,7 @@ impl Draft {
             work.need::<ConfigRecord>(&ConfigRecord::key_of(&at, self.config), "configuration", self.config)
                 .await?;
         }
+        self.check_hosts(work, &at, &base).await?;
         let live = self.scale(work, &base).await?;
         let (tracks, mut notes) = plan::tracks(work.services(), &at, number, &self, &base, &live)?;
         self.notes.append(&mut notes);
@@ -111,6 +112,38 @@ impl Draft {
         let message = describe(&release, queued);
         work.event(EventKind::ReleaseStarted, Scope::AppEnv(at), message).release = Some(number);
         Ok(started)
+    }
+
+    /// Refuses a host that another application has and this one has not. What it has had before stays, so that an old quarrel keeps
+    /// nobody from returning.
+    async fn check_hosts(&self, work: &mut Work<'_>, at: &AppEnv, base: &Base) -> Result<()> {
+        let current = base.current.as_ref();
+        let live = route::load(work, at).await?.value.routes;
+        let spec = &self.version.spec;
+        let routes = route::merged(&live, current.map(|release| &release.version.spec), spec);
+        let mut manifests = Vec::new();
+        for (index, component) in spec.components.iter().enumerate() {
+            let rendered = self.templates.get(&component.name).filter(|it| !it.template.manifests.is_empty());
+            let Some(rendered) = rendered else { continue };
+            let before = match current.and_then(|release| release.components.get(&component.name)) {
+                Some(before) => {
+                    Some(template(work, &at.component(component.name.clone()), &before.revision).await?)
+                }
+                None => None,
+            };
+            manifests.push((index, &rendered.template, before));
+        }
+        let brought = |ports: &ClusterPorts| {
+            let mut named = hosts::of_routes(ports, at, &live, &routes, &spec.routes);
+            for (index, template, before) in &manifests {
+                let had = before.as_ref().map(|before| ports.runtime.hosts(before)).unwrap_or_default();
+                let is_new = |host: &HostPath| had.iter().all(|(_, before)| before != host);
+                let new = ports.runtime.hosts(template).into_iter().filter(|(_, host)| is_new(host));
+                named.extend(new.map(|(path, host)| (format!("components[{index}].{path}"), host)));
+            }
+            named
+        };
+        hosts::check(work, at, &base.env.targets, brought).await
     }
 
     /// How the clusters follow each other, and what one that fails means for the others.

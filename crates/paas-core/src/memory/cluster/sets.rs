@@ -42,6 +42,7 @@ impl State {
                 }
             }
         } else {
+            self.check_hosts(OPERATION, &spec.key, &spec.template)?;
             self.use_space(&spec.key.track.component.at.env_ref());
             let set = Set {
                 template: spec.template.clone(),

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::RevisionId;
 use crate::name::{AppEnv, ComponentKey, TrackKey};
 use crate::port::{
-    Epoch, Latency, RouteBinding, RouterEvent, ServiceObservation, ServiceState, ServiceTraffic,
+    Epoch, HostPath, Latency, RouteBinding, RouterEvent, ServiceObservation, ServiceState, ServiceTraffic,
     TrafficCount, TrafficFigures, TrafficSource,
 };
 
@@ -145,6 +145,17 @@ impl State {
                     .with_context("taken by", format!("{owner} {}", other.name))
                     .with_source("another application has the same host and path, or port")
                     .with_remedy("Choose another host, path or port, or remove the other access point."));
+            }
+        }
+        let hosts = routes.iter().filter_map(|route| Some(HostPath::new(route.host.as_ref()?, &route.path)));
+        for host in hosts {
+            if let Some(owner) = self.holder(at, &host) {
+                return Err(Error::new(ErrorKind::Conflict, OPERATION)
+                    .with_context("application", at)
+                    .with_context("host", host)
+                    .with_context("taken by", owner)
+                    .with_source("another application has the same host and path in its manifests")
+                    .with_remedy("Choose another host or path, or remove the other one."));
             }
         }
         if self.routes.get(at).map_or(&[][..], Vec::as_slice) == routes {

@@ -7,7 +7,7 @@ use crate::error::{Fault, Result};
 use crate::model::{RevisionId, Template};
 use crate::name::{AppEnv, TrackKey};
 use crate::port::{
-    BoxStream, Epoch, InstanceId, Ordinals, RouteBinding, Router, RouterCapabilities, RouterEvent,
+    BoxStream, Epoch, HostPath, InstanceId, Ordinals, RouteBinding, Router, RouterCapabilities, RouterEvent,
     RunObservation, RunSpec, Runtime, RuntimeCapabilities, RuntimeEvent, ServiceObservation, ServiceTraffic,
     SetKey, SetSpec, TrackObservation,
 };
@@ -21,6 +21,10 @@ impl Runtime for Intercepted<dyn Runtime> {
 
     fn refusals(&self, template: &Template) -> Vec<Fault> {
         self.inner.refusals(template)
+    }
+
+    fn hosts(&self, template: &Template) -> Vec<(String, HostPath)> {
+        self.inner.hosts(template)
     }
 
     async fn ensure(&self, epoch: Epoch, spec: &SetSpec) -> Result<()> {
@@ -99,6 +103,10 @@ impl Router for Intercepted<dyn Router> {
 
     async fn observe_routes(&self, at: &AppEnv) -> Result<Vec<RouteBinding>> {
         self.around("router", "observe_routes", at.to_string(), false, self.inner.observe_routes(at)).await
+    }
+
+    async fn holders(&self, at: &AppEnv, wanted: &[HostPath]) -> Result<Vec<Option<AppEnv>>> {
+        self.around("router", "holders", at.to_string(), false, self.inner.holders(at, wanted)).await
     }
 
     fn address(&self, route: &RouteBinding) -> String {
