@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use paas_adapters::{KeyFile, PostgresOptions, PostgresStore, SqliteStore};
 use paas_core::ClusterName;
-use paas_core::engine::{Platform, SecretResolver, Settings};
+use paas_core::engine::{OnHeld, Platform, SecretResolver, Settings};
 use paas_core::memory::{Images, SimulatedCluster};
 use paas_core::port::{ClusterPorts, KeyRing, Registry, Store};
 use paas_k8s::KubernetesDriver;
@@ -67,6 +67,18 @@ async fn open_store(options: &ServerArgs, directory: &Directory) -> Result<Arc<d
     Ok(Arc::new(PostgresStore::open(&PostgresOptions::new(url)?).await?))
 }
 
+/// The bounds and times of the platform.
+fn settings(options: &ServerArgs) -> Settings {
+    let mut settings = Settings::default();
+    settings.resync = Duration::from_secs(options.resync.into());
+    if options.store.is_some() {
+        // A directory has one server, so whoever had its lease is gone. Of several servers on a store the one that works goes on: one
+        // that starts, or starts again and again, interrupts nobody.
+        settings.lease.on_held = OnHeld::Wait;
+    }
+    settings
+}
+
 /// Puts the platform together in `directory`, with `arounds` around its ports.
 pub async fn open(options: &ServerArgs, directory: &Directory, arounds: Arounds) -> Result<Parts> {
     let store = (arounds.store)(open_store(options, directory).await?);
@@ -94,10 +106,8 @@ pub async fn open(options: &ServerArgs, directory: &Directory, arounds: Arounds)
     };
     let driver =
         KubernetesDriver::new(&options.label_domain).map_err(|fault| anyhow!("--label-domain: {fault}"))?;
-    let mut settings = Settings::default();
-    settings.resync = Duration::from_secs(options.resync.into());
     let mut builder = Platform::builder()
-        .settings(settings)
+        .settings(settings(options))
         .installation(installation::id(&store).await?)
         .driver(Arc::new(driver))
         .store(Arc::clone(&store))
@@ -109,4 +119,70 @@ pub async fn open(options: &ServerArgs, directory: &Directory, arounds: Arounds)
     let platform = builder.build().await?;
     let gateway = machine.as_ref().map(LocalMachine::gateway_address);
     Ok(Parts { platform, store, gateway, machine })
+}
+
+#[cfg(test)]
+mod tests {
+    use paas_test_postgres::Postgres;
+    use tokio::time::{Instant, sleep, timeout};
+
+    use super::*;
+
+    /// As long as a lease lasts, and as much again.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    async fn server(options: &ServerArgs) -> Parts {
+        let directory = Directory::take(&options.dir).unwrap();
+        open(options, &directory, Arounds::default()).await.unwrap()
+    }
+
+    async fn until_reconciling(parts: &Parts) {
+        let works = async {
+            while !parts.platform.is_reconciling() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, works).await.expect("it reconciles");
+    }
+
+    #[tokio::test]
+    async fn a_server_on_a_file_takes_over_from_one_that_was_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = ServerArgs { backend: Backend::Memory, ..ServerArgs::new(folder.path()) };
+        let killed = server(&options).await;
+        until_reconciling(&killed).await;
+        let start = Instant::now();
+        let next = server(&options).await;
+        until_reconciling(&next).await;
+        assert!(start.elapsed() < Settings::default().lease.duration, "it has not waited for the lease");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "needs PostgreSQL"]
+    async fn of_servers_on_one_database_the_first_goes_on_until_it_ends() {
+        let postgres = Postgres::start().unwrap();
+        let url = postgres.database().unwrap();
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let keys = folders[0].path().join("keys.json");
+        let of = |folder: &tempfile::TempDir| ServerArgs {
+            store: Some(url.clone()),
+            key_file: Some(keys.clone()),
+            backend: Backend::None,
+            ..ServerArgs::new(folder.path())
+        };
+        let first = server(&of(&folders[0])).await;
+        until_reconciling(&first).await;
+        let second = server(&of(&folders[1])).await;
+        // As long as the first renews its lease, the second stands by.
+        let lease = Settings::default().lease.duration;
+        let end = Instant::now() + lease + lease / 2;
+        while Instant::now() < end {
+            assert!(first.platform.is_reconciling() && !second.platform.is_reconciling());
+            sleep(Duration::from_millis(100)).await;
+        }
+        first.platform.shutdown().await;
+        let start = Instant::now();
+        until_reconciling(&second).await;
+        assert!(start.elapsed() < lease / 2, "a lease that was given back is free at once");
+    }
 }

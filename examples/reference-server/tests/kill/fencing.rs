@@ -92,12 +92,12 @@ async fn paused_before(point: (Verb, &'static str), url: String) {
     let keys = tempfile::tempdir().unwrap();
     let shared = SharedStore { url, keys: keys.path().join("keys.json") };
     let setup = Setup { shared: Some(shared.clone()), ..Setup::default() };
-    // The second server is the one that was there first: the newest one works, the other stands by.
+    // The one that was there first works, the other stands by.
     let world = World::with(Place::Fake, &images, setup).await;
-    let second = world.server.as_ref().unwrap();
+    let first = world.server.as_ref().unwrap();
     let home = tempfile::Builder::new().prefix("paas-kill-").tempdir().unwrap();
     let launch = Launch { backend: FAKE, shared: Some(shared), ..Launch::default() };
-    let first = Process::start(home.path(), &launch).await;
+    let second = Process::start(home.path(), &launch).await;
     let proxy = world.cluster().proxy();
     let ask = async |server: &Process, story: Story| {
         let (method, path, body) = story.request(&images);
@@ -123,27 +123,26 @@ async fn paused_before(point: (Verb, &'static str), url: String) {
         .await;
     };
 
-    ask(&first, Story::Deploy).await;
-    until(&first, "the first release", 1, 2).await;
+    ask(first, Story::Deploy).await;
+    until(first, "the first release", 1, 2).await;
     let hold = Arc::new(Hold { kind: point, held: Mutex::default(), let_go: Notify::new() });
     proxy.set_gate(Some(hold.clone()));
-    ask(&first, Story::Release).await;
+    ask(first, Story::Release).await;
     within(LONG, "the write is held", async || hold.held.lock().unwrap().clone().ok_or("not yet")).await;
     first.signal(Signal::STOP);
 
-    until(second, "the second server ends the release after the lease", 2, 2).await;
-    ask(second, Story::Scale).await;
-    until(second, "it scales", 2, 3).await;
-    ask(second, Story::Rollback).await;
-    until(second, "it goes back, with the count of the release", 3, 2).await;
+    until(&second, "the second server ends the release after the lease", 2, 2).await;
+    ask(&second, Story::Scale).await;
+    until(&second, "it scales", 2, 3).await;
+    ask(&second, Story::Rollback).await;
+    until(&second, "it goes back, with the count of the release", 3, 2).await;
     let done = settled(&world).await;
 
     proxy.take_writes();
     hold.let_go.notify_one();
     first.signal(Signal::CONT);
-    let log = home.path().join("log");
     within(LONG, "the first server learns that it lost the lease", async || {
-        let log = std::fs::read_to_string(&log).unwrap();
+        let log = world.log();
         if log.contains("the reconcilers stopped") { Ok(()) } else { Err(log) }
     })
     .await;
@@ -166,8 +165,8 @@ async fn paused_before(point: (Verb, &'static str), url: String) {
         if now == done { Ok(()) } else { Err(difference(&done, &now)) }
     })
     .await;
-    until(second, "the status is as it was", 3, 2).await;
-    first.kill().await;
+    until(&second, "the status is as it was", 3, 2).await;
+    second.kill().await;
     world.close().await;
 }
 
