@@ -67,6 +67,14 @@ pub(crate) fn is_missing(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.is_not_found())
 }
 
+/// What a list has found: nothing where the namespace is missing.
+pub(crate) fn listed<T>(answer: kube::Result<Vec<T>>) -> kube::Result<Vec<T>> {
+    match answer {
+        Err(missing) if is_missing(&missing) => Ok(Vec::new()),
+        answer => answer,
+    }
+}
+
 /// Whether an object of the call exists already.
 pub(crate) fn is_there(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.is_already_exists())

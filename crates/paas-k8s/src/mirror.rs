@@ -30,6 +30,7 @@ use crate::cluster::Shared;
 use crate::gateway_api::{HTTPRoute, TCPRoute};
 use crate::scheme::{Installation, keys, roles};
 
+use notes::Noted;
 pub(crate) use notes::noting;
 use view::{Standing, View};
 
@@ -76,47 +77,54 @@ pub(crate) trait Mirrored:
     fn slim(&mut self, _: &Installation) {}
 }
 
-/// The mirrors of every kind that is followed.
-#[derive(Debug, Default)]
-pub(crate) struct Mirrors {
-    deployments: Mirror<Deployment>,
-    stateful_sets: Mirror<StatefulSet>,
-    pods: Mirror<Pod>,
-    jobs: Mirror<Job>,
-    services: Mirror<Service>,
-    config_maps: Mirror<ConfigMap>,
-    http_routes: Mirror<HTTPRoute>,
-    tcp_routes: Mirror<TCPRoute>,
-}
-
+/// Lists the kinds that are followed, each with its mirror and with what differs from other kinds.
 macro_rules! mirrored {
-    ($($kind:ty => $field:ident),+ $(,)?) => {
+    ($($kind:ty => $field:ident $({ $($own:tt)* })?),+ $(,)?) => {
+        /// The mirrors of every kind that is followed.
+        #[derive(Debug, Default)]
+        pub(crate) struct Mirrors {
+            $($field: Mirror<$kind>,)+
+        }
+
+        impl Mirrors {
+            /// Notes a write of an object of the kind with this plural name, if that is followed.
+            fn note(&self, plural: &str, noted: Noted) {
+                $(if <$kind>::plural(&()) == plural {
+                    return self.$field.note(noted);
+                })+
+            }
+        }
+
         $(impl Mirrored for $kind {
             fn of(mirrors: &Mirrors) -> &Mirror<Self> {
                 &mirrors.$field
             }
+
+            $($($own)*)?
         })+
     };
 }
-mirrored!(Deployment => deployments, Pod => pods, Job => jobs, Service => services);
-mirrored!(StatefulSet => stateful_sets);
-mirrored!(HTTPRoute => http_routes, TCPRoute => tcp_routes);
 
-impl Mirrored for ConfigMap {
-    // Configuration of instances is as large as users like, and never changes.
-    const ROLES: &'static [&'static str] = &[roles::ROUTES, roles::MANIFESTS, roles::MANIFEST];
+mirrored! {
+    Deployment => deployments,
+    StatefulSet => stateful_sets,
+    Pod => pods,
+    Job => jobs,
+    Service => services,
+    HTTPRoute => http_routes,
+    TCPRoute => tcp_routes,
+    ConfigMap => config_maps {
+        // Configuration of instances is as large as users like, and never changes.
+        const ROLES: &'static [&'static str] = &[roles::ROUTES, roles::MANIFESTS, roles::MANIFEST];
 
-    fn of(mirrors: &Mirrors) -> &Mirror<Self> {
-        &mirrors.config_maps
-    }
-
-    fn slim(&mut self, installation: &Installation) {
-        let role: Option<String> = installation.read(self.labels(), keys::ROLE);
-        if role.as_deref() == Some(roles::MANIFEST) {
-            self.data = None;
-            self.binary_data = None;
+        fn slim(&mut self, installation: &Installation) {
+            let role: Option<String> = installation.read(self.labels(), keys::ROLE);
+            if role.as_deref() == Some(roles::MANIFEST) {
+                self.data = None;
+                self.binary_data = None;
+            }
         }
-    }
+    },
 }
 
 /// The objects of one kind as its watch has brought them.

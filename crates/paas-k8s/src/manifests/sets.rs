@@ -15,7 +15,7 @@ use serde_json::json;
 use super::apply::{TEMPLATE, kept};
 use crate::build::{manifests_policy, owner};
 use crate::cluster::Shared;
-use crate::error::{failed, is_conflict, is_missing, is_there};
+use crate::error::{failed, is_conflict, is_missing, is_there, listed};
 use crate::mirror::Source;
 use crate::runtime::{ATTEMPTS, contended};
 use crate::scheme::{keys, roles, set_name};
@@ -152,14 +152,11 @@ impl Shared {
         track: &TrackKey,
     ) -> Result<Vec<Arc<ConfigMap>>> {
         let namespace = self.namespace(&track.component.at.env_ref());
-        match self.list(source, &namespace, &self.labels_in(track, roles::MANIFESTS)).await {
-            Ok(found) => {
-                let stay = |it: &Arc<ConfigMap>| it.metadata.deletion_timestamp.is_none();
-                Ok(found.into_iter().filter(stay).collect())
-            }
-            Err(missing) if is_missing(&missing) => Ok(Vec::new()),
-            Err(refused) => Err(failed(operation, refused).with_context("track", track)),
-        }
+        let found = self.list(source, &namespace, &self.labels_in(track, roles::MANIFESTS)).await;
+        let found = listed(found).map_err(|error| failed(operation, error).with_context("track", track));
+        let mut found: Vec<Arc<ConfigMap>> = found?;
+        found.retain(|it| it.metadata.deletion_timestamp.is_none());
+        Ok(found)
     }
 
     /// The sets of manifests of every application.

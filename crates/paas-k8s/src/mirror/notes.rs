@@ -18,7 +18,10 @@ pub(crate) fn noting(client: Client, mirrors: &Arc<Mirrors>) -> Client {
         let (client, mirrors) = (client.clone(), Arc::clone(&mirrors));
         async move {
             match plural(&request) {
-                Some(plural) => write(&client, Underway { mirrors, plural }, request).await,
+                Some(plural) => {
+                    let underway = Underway { mirrors, plural: Some(plural) };
+                    write(&client, underway, request).await
+                }
                 None => client.send(request).await,
             }
         }
@@ -67,70 +70,61 @@ async fn write(
 /// A write whose end is not known yet. Dropped so, it never will be.
 struct Underway {
     mirrors: Arc<Mirrors>,
-    plural: String,
+    /// What it concerns, until its end is noted.
+    plural: Option<String>,
 }
 
 impl Underway {
+    /// It was answered.
     fn answered(mut self, is_delete: bool, status: StatusCode, body: &Bytes) {
-        let refused = matches!(
-            status,
+        let noted = match status {
+            _ if status.is_success() => Some(written(is_delete, body)),
             StatusCode::BAD_REQUEST
-                | StatusCode::UNAUTHORIZED
-                | StatusCode::FORBIDDEN
-                | StatusCode::UNPROCESSABLE_ENTITY
-                | StatusCode::TOO_MANY_REQUESTS
-        );
-        // A conflict, or an object that is missing, may be the answer to a call that was repeated after it was carried out.
-        if !status.is_success() && !refused {
-            return;
-        }
-        let plural = std::mem::take(&mut self.plural);
-        if !status.is_success() {
-            return;
-        }
-        let answer: Answer = serde_json::from_slice(body).unwrap_or_default();
-        let uid = if answer.details.uid.is_empty() { answer.metadata.uid } else { answer.details.uid };
-        let noted = match answer.metadata.resource_version.parse() {
-            _ if is_delete && !uid.is_empty() => Noted::Deleted(uid),
-            Ok(version) if !is_delete => Noted::Version(version),
-            _ => Noted::Perhaps,
+            | StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::UNPROCESSABLE_ENTITY
+            | StatusCode::TOO_MANY_REQUESTS => None,
+            // A conflict, or an object that is missing, may be the answer to a call that was repeated after it was carried out.
+            _ => Some(Noted::Perhaps),
         };
-        self.mirrors.note(&plural, noted);
+        self.end(noted);
+    }
+
+    fn end(&mut self, noted: Option<Noted>) {
+        if let (Some(plural), Some(noted)) = (self.plural.take(), noted) {
+            self.mirrors.note(&plural, noted);
+        }
     }
 }
 
 impl Drop for Underway {
     fn drop(&mut self) {
-        self.mirrors.note(&self.plural, Noted::Perhaps);
+        self.end(Some(Noted::Perhaps));
+    }
+}
+
+/// What the answer to a write that was carried out says.
+fn written(is_delete: bool, body: &Bytes) -> Noted {
+    let answer: Answer = serde_json::from_slice(body).unwrap_or_default();
+    let uid = if answer.details.uid.is_empty() { answer.metadata.uid } else { answer.details.uid };
+    match answer.metadata.resource_version.parse() {
+        _ if is_delete && !uid.is_empty() => Noted::Deleted(uid),
+        Ok(version) if !is_delete => Noted::Version(version),
+        _ => Noted::Perhaps,
     }
 }
 
 /// What is known of a write.
 #[derive(Debug)]
-enum Noted {
+pub(super) enum Noted {
     Version(u64),
     Deleted(String),
     Perhaps,
 }
 
-impl Mirrors {
-    fn note(&self, plural: &str, noted: Noted) {
-        match plural {
-            "deployments" => self.deployments.note(noted),
-            "statefulsets" => self.stateful_sets.note(noted),
-            "pods" => self.pods.note(noted),
-            "jobs" => self.jobs.note(noted),
-            "services" => self.services.note(noted),
-            "configmaps" => self.config_maps.note(noted),
-            "httproutes" => self.http_routes.note(noted),
-            "tcproutes" => self.tcp_routes.note(noted),
-            _ => {}
-        }
-    }
-}
-
 impl<K: Mirrored> Mirror<K> {
-    fn note(&self, noted: Noted) {
+    /// Takes in what is known of a write.
+    pub(super) fn note(&self, noted: Noted) {
         self.change(|view| match noted {
             Noted::Version(version) => view.wrote(version),
             Noted::Deleted(uid) => view.deleted(uid),

@@ -14,7 +14,7 @@ use paas_core::{Result, TrackKey};
 use super::sets::desired;
 use super::{failure, instance};
 use crate::cluster::Shared;
-use crate::error::{failed, is_missing};
+use crate::error::{failed, listed};
 use crate::mirror::{Labels, Source, selector};
 use crate::scheme::{keys, roles};
 
@@ -95,11 +95,8 @@ impl Shared {
         track: &TrackKey,
     ) -> Result<Vec<Arc<Pod>>> {
         let namespace = self.namespace(&track.component.at.env_ref());
-        match self.list(source, &namespace, &self.labels_in(track, roles::INSTANCE)).await {
-            Ok(found) => Ok(found),
-            Err(missing) if is_missing(&missing) => Ok(Vec::new()),
-            Err(refused) => Err(failed(operation, refused).with_context("track", track)),
-        }
+        let found = self.list(source, &namespace, &self.labels_in(track, roles::INSTANCE)).await;
+        listed(found).map_err(|error| failed(operation, error).with_context("track", track))
     }
 
     pub(super) async fn observe_track(&self, source: Source, track: &TrackKey) -> Result<TrackObservation> {

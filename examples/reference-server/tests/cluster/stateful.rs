@@ -1,7 +1,7 @@
 //! A stateful component on a cluster: one stateful set, and claims that outlive its pods.
 
 use crate::application::only;
-use crate::marks::{are_kept, leave, stateful};
+use crate::marks::{are_kept, stateful, survive_a_release_and_scaling};
 use crate::place;
 use crate::platform::eventually;
 use crate::sample;
@@ -11,18 +11,7 @@ pub fn the_data_of_each_ordinal_survives() {
     let volumes = Volumes::make(place::first(), 3);
     let platform = volumes.start();
     let images = sample::pushed(&platform, place::first(), &["1", "2"]);
-    platform.deploy_ok("shop", &stateful(&images[0], 3));
-    leave(&platform, 3, "first");
-
-    platform.deploy_ok("shop", &stateful(&images[1], 3));
-    are_kept(&platform, 3, &["first"]);
-    assert_eq!(platform.versions("shop", 9), only("2"));
-    leave(&platform, 3, "second");
-
-    platform.ok(["scale", "shop", "web=1", "--wait"]);
-    are_kept(&platform, 1, &["first", "second"]);
-    platform.ok(["scale", "shop", "web=3", "--wait"]);
-    are_kept(&platform, 3, &["first", "second"]);
+    survive_a_release_and_scaling(&platform, &stateful(&images[0], 3), &stateful(&images[1], 3));
 
     // A version that never becomes ready costs one ordinal, which it gives back.
     let broken = stateful(&images[1], 3).replace("env: {}", "env: {NEVER_READY: '1'}");

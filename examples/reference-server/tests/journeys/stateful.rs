@@ -2,7 +2,7 @@
 
 use crate::application::only;
 use crate::journey::{Who, journeys};
-use crate::marks::{are_kept, instances, leave};
+use crate::marks::{are_kept, instances, survive_a_release_and_scaling};
 use crate::platform::{Platform, eventually};
 use crate::sample;
 
@@ -19,18 +19,8 @@ journeys! {
 fn the_data_of_each_ordinal_survives_releases_scaling_and_rollbacks(who: Who) {
     let mut platform = Platform::start(who);
     sample::versions(&platform, &["1", "2"]);
-    platform.deploy_ok("shop", &stateful("oci:images:1", 3));
-    leave(&platform, 3, "first");
-
-    platform.deploy_ok("shop", &stateful("oci:images:2", 3));
-    are_kept(&platform, 3, &["first"]);
-    assert_eq!(platform.versions("shop", 9), only("2"));
-    leave(&platform, 3, "second");
-
-    platform.ok(["scale", "shop", "web=1", "--wait"]);
-    are_kept(&platform, 1, &["first", "second"]);
-    platform.ok(["scale", "shop", "web=3", "--wait"]);
-    are_kept(&platform, 3, &["first", "second"]);
+    let [first, second] = ["oci:images:1", "oci:images:2"].map(|image| stateful(image, 3));
+    survive_a_release_and_scaling(&platform, &first, &second);
 
     platform.ok(["rollback", "shop", "--wait", "--timeout", "60s"]);
     are_kept(&platform, 3, &["first", "second"]);

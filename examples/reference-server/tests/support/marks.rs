@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::application::only;
 use crate::platform::{Platform, eventually};
 use crate::specification::Web;
 
@@ -9,6 +10,21 @@ use crate::specification::Web;
 pub fn stateful(image: &str, count: u32) -> String {
     let web = Web::new(image, count).with("kind: stateful").with("volumes: [{name: data, path: /data}]");
     web.with("termination: {drain_seconds: 1}").yaml()
+}
+
+/// Releases `first`, then `second`, then scales to one instance and back: what each ordinal was left with comes back with it, the words
+/// `first` and `second` in the end.
+pub fn survive_a_release_and_scaling(platform: &Platform, first: &str, second: &str) {
+    platform.deploy_ok("shop", first);
+    leave(platform, 3, "first");
+    platform.deploy_ok("shop", second);
+    are_kept(platform, 3, &["first"]);
+    assert_eq!(platform.versions("shop", 9), only("2"));
+    leave(platform, 3, "second");
+    for count in [1, 3] {
+        platform.ok(["scale", "shop", &format!("web={count}"), "--wait"]);
+        are_kept(platform, count, &["first", "second"]);
+    }
 }
 
 /// The ready instances by their ordinals, as soon as just so many are there.
@@ -31,7 +47,7 @@ fn inside(platform: &Platform, instance: &str, words: &[&str]) -> String {
 }
 
 /// Leaves the word with every ordinal that is there.
-pub fn leave(platform: &Platform, count: usize, word: &str) {
+fn leave(platform: &Platform, count: usize, word: &str) {
     for (ordinal, instance) in instances(platform, count) {
         inside(platform, &instance, &["append", "/data/marks", &format!("{word}-{ordinal}")]);
     }
