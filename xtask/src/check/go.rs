@@ -35,7 +35,8 @@ pub fn deploy(workspace: &Workspace, go: &Path) -> Result<()> {
 fn in_module(workspace: &Workspace, go: &Path, module: &str) -> Command {
     let mut command = Command::new(go);
     let folder: PathBuf = workspace.root.join(module);
-    // As the cluster is built, so that one compilation does for both.
-    command.current_dir(folder).env("CGO_ENABLED", "0").env("GOFLAGS", "-trimpath");
+    // As `tests/cluster` builds the clusters, so that one compilation does for both.
+    command.current_dir(folder).env("CGO_ENABLED", "0").env("GOGC", "400");
+    command.env("GOFLAGS", "-trimpath -gcflags=all=-dwarf=false");
     command
 }

@@ -97,7 +97,8 @@ func build(folder string) error {
 			flags = append(flags, "-X", each+"."+set)
 		}
 	}
-	// Nobody debugs them, and the compiler may use memory for time: together a quarter less time of the processor.
+	// Nobody debugs them, and the compiler may use memory for time: together a quarter less time of the processor. The checks of
+	// xtask compile with the same flags, so that what both are made of is compiled once.
 	arguments := []string{"build", "-trimpath", "-gcflags=all=-dwarf=false", "-ldflags", strings.Join(flags, " ")}
 	arguments = append(arguments, "-o", filepath.Join(folder, "bin")+"/")
 	command := exec.Command("go", append(arguments, programs...)...)
