@@ -42,9 +42,10 @@ pub(in crate::action) async fn check(
             let Some(owner) = owner.filter(|_| faults.iter().all(|fault| fault.path != path)) else {
                 continue;
             };
-            let who = match work.may(permissions::APP_READ, &Scope::AppEnv(owner.clone())).await? {
-                true => format!("the application {owner}"),
-                false => "another application".to_owned(),
+            let who = if work.may(permissions::APP_READ, &Scope::AppEnv(owner.clone())).await? {
+                format!("the application {owner}")
+            } else {
+                "another application".to_owned()
             };
             let message = format!(
                 "{host} belongs to {who} on cluster {}; choose another host or path, or remove it there first",
