@@ -77,7 +77,7 @@ async fn a_kind_that_may_not_be_followed_is_told_once_and_followed_when_it_may()
         fixture.fake.set_rules(None);
         tokio::time::sleep(Duration::from_mins(1)).await;
         let known = log.at(Level::INFO);
-        assert_eq!(known, [r#"message=changes are followed again kind=statefulsets "#]);
+        assert_eq!(known, ["message=changes are followed again kind=statefulsets "]);
     }
 }
 

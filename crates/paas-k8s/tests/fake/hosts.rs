@@ -59,7 +59,7 @@ async fn a_host_of_manifests_is_refused_to_the_access_points_of_others() {
     assert_eq!(ok(fixture.cluster.holders(&shop.component.at, &asked("b.example", "/")).await), [None]);
     assert_eq!(ok(fixture.cluster.holders(&other.component.at, &asked("b.example", "/api")).await), [None]);
     let (at, taken) = binding("other", "b.example");
-    let error = fixture.cluster.apply_routes(Epoch(1), &at, &[taken.clone()]).await.unwrap_err();
+    let error = fixture.cluster.apply_routes(Epoch(1), &at, std::slice::from_ref(&taken)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{}", error.report());
     assert!(error.report().contains("org/test/shop"), "{}", error.report());
     // It is free once no set has it.
