@@ -92,6 +92,14 @@ impl Call {
         Self { verb, resource, namespace, name, subresource }
     }
 
+    /// The resource with its subresource.
+    pub(crate) fn about(&self) -> String {
+        match &self.subresource {
+            Some(subresource) => format!("{}/{subresource}", self.resource),
+            None => self.resource.clone(),
+        }
+    }
+
     /// The write that it is, if it is one.
     pub(crate) fn write(&self, body: &[u8]) -> Option<Write> {
         self.verb.writes().then(|| {
@@ -99,12 +107,8 @@ impl Call {
                 let object: Value = serde_json::from_slice(body).unwrap_or_default();
                 object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
             };
-            let resource = match &self.subresource {
-                Some(subresource) => format!("{}/{subresource}", self.resource),
-                None => self.resource.clone(),
-            };
             let name = self.name.clone().unwrap_or_else(in_body);
-            Write { verb: self.verb, resource, namespace: self.namespace.clone(), name }
+            Write { verb: self.verb, resource: self.about(), namespace: self.namespace.clone(), name }
         })
     }
 

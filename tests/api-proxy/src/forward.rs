@@ -40,7 +40,7 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> A
     }
     let (mut parts, body) = request.into_parts();
     parts.headers.remove(header::HOST);
-    let call = Call::of(&parts);
+    let call = arrived(&shared, &parts);
     let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
     let fault = shared.lock().rules.strike(&call);
     match fault {
@@ -75,6 +75,13 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> A
         Some(Fault::CutAfterCommit) => Err(Cut),
         _ => Ok(recorded.response()),
     }
+}
+
+/// Takes a call apart, and counts it.
+fn arrived(shared: &Shared, parts: &Parts) -> Call {
+    let call = Call::of(parts);
+    *shared.lock().calls.entry((call.verb, call.about())).or_default() += 1;
+    call
 }
 
 /// Waits until a fault ends, then cuts the connection: nothing ever came of the call.
@@ -176,7 +183,7 @@ async fn upgrade(shared: &Arc<Shared>, mut request: Request<Incoming>) -> Answer
     let near = hyper::upgrade::on(&mut request);
     let (mut parts, _) = request.into_parts();
     parts.headers.remove(header::HOST);
-    let call = Call::of(&parts);
+    let call = arrived(shared, &parts);
     match shared.lock().rules.strike(&call) {
         None | Some(Fault::Stale) => {}
         Some(Fault::Expired) => return Ok(refuse(StatusCode::GONE, "Expired")),

@@ -1,7 +1,7 @@
 //! A proxy between a server and an API server of Kubernetes, for tests.
 //!
 //! It speaks HTTP without TLS on a loopback address and passes everything on, streams and upgrades too, as somebody that the
-//! API server knows. It remembers every [`Write`]; a [`Gate`] sees each before it is passed on and after its answer, and may
+//! API server knows. It counts every call and remembers every [`Write`]; a [`Gate`] sees each before it is passed on and after its answer, and may
 //! keep it for as long as it wants. [`Proxy::inject`] breaks what it is told to.
 //!
 //! What a client has sent arrives, even if the client is gone by then, as it does on a network.
@@ -11,6 +11,7 @@ mod fault;
 mod forward;
 mod stream;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -77,6 +78,7 @@ struct State {
     gate: Option<Arc<dyn Gate>>,
     rules: fault::Rules,
     cuts: u64,
+    calls: BTreeMap<(Verb, String), u64>,
     writes: Vec<(Write, u16)>,
     made: Vec<Made>,
 }
@@ -136,6 +138,12 @@ impl Proxy {
     /// How many calls were broken since the start.
     pub fn struck(&self) -> usize {
         self.shared.lock().rules.struck()
+    }
+
+    /// How many calls have come since the last time, by what they do and the resource, such as `pods` or `deployments/status`;
+    /// it is empty for what is about none. A watch counts once, when it begins.
+    pub fn take_calls(&self) -> BTreeMap<(Verb, String), u64> {
+        std::mem::take(&mut self.shared.lock().calls)
     }
 
     /// The writes that were answered since the last time, with the status of each answer.

@@ -66,6 +66,19 @@ async fn writes_are_passed_on_and_remembered_with_what_they_made() {
 }
 
 #[tokio::test]
+async fn calls_are_counted_by_what_they_do_and_to_which_resource() {
+    let place = place().await;
+    make(&place.by_proxy, "a").await.unwrap();
+    count(&place.by_proxy).await;
+    count(&place.by_proxy).await;
+    drop(place.by_proxy.watch(&WatchParams::default(), "0").await.unwrap());
+    let calls: Vec<_> = place.proxy.take_calls().into_iter().collect();
+    let on = |verb, times| ((verb, "configmaps".to_owned()), times);
+    assert_eq!(calls, [on(Verb::List, 2), on(Verb::Watch, 1), on(Verb::Create, 1)]);
+    assert!(place.proxy.take_calls().is_empty());
+}
+
+#[tokio::test]
 async fn an_error_after_a_commit_hides_what_was_done() {
     let place = place().await;
     for fault in [Fault::ErrorAfterCommit, Fault::CutAfterCommit] {
