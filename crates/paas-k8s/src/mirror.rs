@@ -8,6 +8,7 @@
 //!   as one that has no news; how long it may be silent depends on what a list costs;
 //! - without a watch, or with versions that are no numbers, it is not believed at all, and the API server is asked.
 
+mod kept;
 mod notes;
 mod view;
 
@@ -106,9 +107,21 @@ macro_rules! mirrored {
 }
 
 mirrored! {
-    Deployment => deployments,
-    StatefulSet => stateful_sets,
-    Pod => pods,
+    Deployment => deployments {
+        fn slim(&mut self, _: &Installation) {
+            kept::deployment(self);
+        }
+    },
+    StatefulSet => stateful_sets {
+        fn slim(&mut self, _: &Installation) {
+            kept::stateful_set(self);
+        }
+    },
+    Pod => pods {
+        fn slim(&mut self, _: &Installation) {
+            kept::pod(self);
+        }
+    },
     Job => jobs,
     Service => services,
     HTTPRoute => http_routes,
@@ -118,11 +131,7 @@ mirrored! {
         const ROLES: &'static [&'static str] = &[roles::ROUTES, roles::MANIFESTS, roles::MANIFEST];
 
         fn slim(&mut self, installation: &Installation) {
-            let role: Option<String> = installation.read(self.labels(), keys::ROLE);
-            if role.as_deref() == Some(roles::MANIFEST) {
-                self.data = None;
-                self.binary_data = None;
-            }
+            kept::config_map(self, installation);
         }
     },
 }
