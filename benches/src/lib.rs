@@ -3,8 +3,8 @@
 mod memory;
 mod platform;
 
-pub use memory::{cpu_time, megabytes, proportional_kilobytes};
-pub use platform::{Backend, Platform};
+pub use memory::{cpu_time, megabytes, proportional_kilobytes, resident_kilobytes};
+pub use platform::{Backend, Platform, http_get};
 
 use std::time::Duration;
 

@@ -11,6 +11,18 @@ pub fn proportional_kilobytes(process: &Path) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
+/// The resident set size of a process (`/proc/PID`), in kilobytes: what it has now, and the most that it has had.
+///
+/// Source: `proc_pid_status(5)`, `VmRSS` and `VmHWM`.
+pub fn resident_kilobytes(process: &Path) -> Option<(u64, u64)> {
+    let status = fs::read_to_string(process.join("status")).ok()?;
+    let field = |name: &str| -> Option<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix("kB")?.trim().parse().ok()
+    };
+    Some((field("VmRSS:")?, field("VmHWM:")?))
+}
+
 /// The time that a process (`/proc/PID`) has had a processor for, in user mode and in the kernel.
 ///
 /// Source: `proc_pid_stat(5)`, fields 14 and 15, in ticks of which Linux has 100 a second for user programs.

@@ -63,6 +63,11 @@ impl Platform {
         self.server.id()
     }
 
+    /// The address of the interface.
+    pub fn api(&self) -> &str {
+        &self.api
+    }
+
     /// The address of the interface, once it answers.
     fn announced(&self) -> Result<String> {
         let file = self.folder.path().join("server/server.json");
@@ -174,16 +179,23 @@ fn end_gateway(folder: &Path) -> Result<()> {
 }
 
 fn healthy(api: &str) -> bool {
-    let Some(authority) = api.strip_prefix("http://").map(|rest| rest.trim_end_matches('/')) else {
-        return false;
-    };
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(authority)?;
-        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-        write!(stream, "GET /healthz HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    http_get(api, "/healthz", Duration::from_secs(1)).is_ok()
+}
+
+/// What `http://…` answers to a GET of a path, if that is 200.
+///
+/// # Errors
+/// If it answers something else, or not within the time.
+pub fn http_get(server: &str, path: &str, time: Duration) -> Result<String> {
+    let authority = server.strip_prefix("http://").context("not an address of HTTP")?.trim_end_matches('/');
+    let mut stream = TcpStream::connect(authority)?;
+    stream.set_read_timeout(Some(time))?;
+    // By HTTP/1.0 the answer ends with the connection and comes in one piece.
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {authority}\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("the answer has no end of its head")?;
+    let status = head.split_whitespace().nth(1).unwrap_or_default();
+    ensure!(status == "200", "{server}{path} answers {status}: {body}");
+    Ok(body.to_owned())
 }

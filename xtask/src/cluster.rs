@@ -108,7 +108,7 @@ fn build(workspace: &Workspace) -> Result<PathBuf> {
 
 /// The folder of everything that is built from the module as it is, with the command that builds it, if it is not there.
 fn kit(workspace: &Workspace) -> Result<(PathBuf, Option<Command>)> {
-    let kit = workspace.cache.join("cluster").join(fingerprint(workspace)?);
+    let kit = workspace.cache.join("cluster").join(fingerprint(workspace, MODULE)?);
     if kit.is_dir() {
         return Ok((kit, None));
     }
@@ -121,8 +121,8 @@ fn kit(workspace: &Workspace) -> Result<(PathBuf, Option<Command>)> {
     Ok((kit, Some(command)))
 }
 
-/// Notes that it is used now, and removes what was not for long.
-fn used(kit: &Path) -> Result<()> {
+/// Notes that it is used now, and removes what is beside it and was not for long.
+pub fn used(kit: &Path) -> Result<()> {
     fs::write(kit.join("used"), "").with_context(|| format!("failed to write into {}", kit.display()))?;
     remove_old(kit.parent().context("a folder without a parent")?, kit)
 }
@@ -166,12 +166,12 @@ impl Building {
     }
 }
 
-/// A hash over the names and contents of the module's files, without its prose.
-fn fingerprint(workspace: &Workspace) -> Result<String> {
+/// A hash over the names and contents of a Go module's files, without its prose.
+pub fn fingerprint(workspace: &Workspace, module: &str) -> Result<String> {
     let mut content = Vec::new();
     for file in workspace.files(&[""])? {
         let is_prose = file.extension().is_some_and(|extension| extension == "md");
-        if !file.starts_with(MODULE) || is_prose {
+        if !file.starts_with(module) || is_prose {
             continue;
         }
         let text = fs::read(workspace.root.join(&file))
@@ -190,7 +190,7 @@ fn fingerprint(workspace: &Workspace) -> Result<String> {
 }
 
 /// The search path with the folder of a program first.
-fn path_with(program: &Path) -> Result<OsString> {
+pub fn path_with(program: &Path) -> Result<OsString> {
     let own = program.parent().map(Path::to_path_buf);
     let path = env::var_os("PATH").unwrap_or_default();
     env::join_paths(own.into_iter().chain(env::split_paths(&path))).context("PATH cannot be extended")

@@ -2,6 +2,7 @@
 //!
 //! Every task does all of its set-up by itself. What it cannot do it names, with the reason and the command that does.
 
+mod argo;
 mod bench;
 mod check;
 mod cluster;
@@ -33,7 +34,7 @@ enum Task {
     Run(run::Options),
     /// Formatting, lints, docs, licences, the dependency rule, the rules of the tree
     Check(check::Options),
-    /// The benches of the parts
+    /// Measurements of the whole, and the benches of the parts
     Bench(bench::Options),
     /// Real Kubernetes clusters on this machine, for tests
     Cluster(cluster::Options),

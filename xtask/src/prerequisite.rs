@@ -32,7 +32,7 @@ pub enum Need {
     PythonVenv,
     /// A Kubernetes cluster: one that is given, or what `cargo xtask cluster` needs to bring one up.
     Cluster,
-    /// Go, in the version that the modules of `tests/cluster` ask for.
+    /// Go, in the version that the modules of `tests/cluster` and `benches/argo-rollouts` ask for.
     Go,
     /// Python with `pip`.
     PythonPip,
@@ -86,7 +86,9 @@ impl Need {
             Self::StaticLibc => "the sample's image holds one static binary and nothing else",
             Self::PythonVenv => "schemathesis fuzzes the REST interface",
             Self::Cluster => "some tests run the platform on Kubernetes",
-            Self::Go => "the servers of the test cluster are built from their Go modules",
+            Self::Go => {
+                "the servers of the test cluster, and what a bench compares with, are built from Go modules"
+            }
             Self::PythonPip => "the test cluster's gateway, Envoy, is in a package of PyPI",
             Self::Containerd => "nodes of the test cluster run containers with it",
             Self::Runc => "containerd starts containers with it",

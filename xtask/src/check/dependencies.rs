@@ -17,8 +17,8 @@ const EDGES: [(&str, &[&str]); 7] = [
     ("paas-sources", &["paas-core"]),
 ];
 
-/// Where benches and journeys take their images and clusters from.
-const SUPPORT: [&str; 2] = ["sample-images", "paas-cluster-harness"];
+/// Where benches and journeys take their images and clusters from, and what lies before a cluster that is measured.
+const SUPPORT: [&str; 3] = ["sample-images", "paas-cluster-harness", "paas-api-proxy"];
 
 /// What `paas-core` must not reach, through whichever crate and feature.
 const OUTSIDE_WORLD: [&str; 25] = [

@@ -25,12 +25,21 @@ pub enum Task {
     ClusterOfTests,
     /// Building a cluster.
     ClusterBuild,
+    /// Building what `cargo xtask bench idle` compares with.
+    BenchIdle,
 }
 
 impl Task {
     #[cfg(test)]
-    const ALL: [Self; 6] =
-        [Self::Run, Self::Test, Self::Bench, Self::Cluster, Self::ClusterOfTests, Self::ClusterBuild];
+    const ALL: [Self; 7] = [
+        Self::Run,
+        Self::Test,
+        Self::Bench,
+        Self::Cluster,
+        Self::ClusterOfTests,
+        Self::ClusterBuild,
+        Self::BenchIdle,
+    ];
 
     /// Everything that it needs, for root or for an ordinary user.
     pub fn needs(self, root: bool) -> Vec<Need> {
@@ -47,6 +56,7 @@ impl Task {
             Self::Cluster => vec![Root, Containerd, Runc, CniPlugins, Iptables, Iproute],
             Self::ClusterOfTests => [Self::Cluster.needs(root), vec![Busybox]].concat(),
             Self::ClusterBuild => vec![Go, PythonPip],
+            Self::BenchIdle => vec![Go],
         }
     }
 }
@@ -134,7 +144,7 @@ mod tests {
       install: sudo apt-get install libc6-dev
     newuidmap and newgidmap, because containers of an ordinary user get their user ids from it
       install: sudo apt-get install uidmap
-    Go 1.26 or later, because the servers of the test cluster are built from their Go modules
+    Go 1.26 or later, because the servers of the test cluster, and what a bench compares with, are built from Go modules
       install: https://go.dev/doc/install
     root, because some tests make cgroups and mounts as root
       run this task as root"
