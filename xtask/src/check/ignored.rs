@@ -160,7 +160,7 @@ impl IgnoredTest {
         Ok(arguments)
     }
 
-    /// The test binary: `tests/name.rs` or a file below `tests/name/`, else the library or the binaries. A binary is
+    /// The test binary: `tests/name.rs` or a file below `tests/name/`, else the libraries and the binaries. It is
     /// named among those of the whole workspace: for a package alone cargo chooses other features of what lies below, and
     /// builds most of it again.
     fn target(&self, package: &Package, workspace: &Workspace) -> Vec<String> {
@@ -173,7 +173,7 @@ impl IgnoredTest {
                 let name = name.with_extension("").display().to_string();
                 vec!["--workspace".to_owned(), "--test".to_owned(), name]
             }
-            _ => vec!["--package".to_owned(), package.name.clone(), "--lib".to_owned(), "--bins".to_owned()],
+            _ => ["--workspace", "--lib", "--bins"].map(str::to_owned).to_vec(),
         }
     }
 }
